@@ -1,0 +1,191 @@
+"""Certificates: how far a network can be from the global optimum, proved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pyomo_relu.arrangement import Cells, enumerate_cells
+from pyomo_relu.certificates.rho import bound_rho
+from pyomo_relu.errors import DegenerateDataError, InputError, TooManyCellsError
+from pyomo_relu.network import ReLUNetwork
+from pyomo_relu.problem import TrainingProblem, as_matrix
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+__all__ = ["Certificate", "certify"]
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """A network's objective and a proven lower bound on every network's.
+
+    Attributes
+    ----------
+    objective : float
+        (NN) at the balanced weights of the network, in the user's units.
+    lower_bound : float
+        Proven: no network of any width has a smaller objective.
+    complete : bool
+        Whether all cells of the arrangement were bounded and every one decided.
+        If not, the bound is proved all the same, but may be weak.
+    dual : (n, c) array
+        The dual point that proves `lower_bound`, scaled to feasibility.
+    rho : float
+        Proven upper bound on ``rho`` at the dual point as it was given.
+    violation : float
+        ``max(rho / beta - 1, 0)``: how far the dual point had to be scaled.
+    trivial_bound : float
+        The bound that ``rho <= |Z|_2 |X|_2`` alone would prove.
+    cells, decided : int
+        Number of cells, and of those that were decided.
+    reason : str
+        How the bound was proved, or why it is only the trivial one.
+
+    Examples
+    --------
+    >>> problem = TrainingProblem([[1.0]], [[1.0]], beta=0.5)
+    >>> print(certify(problem, ReLUNetwork([[0.5**0.5]], [[0.5**0.5]])))
+    objective       0.375
+    lower bound     0.375  (proved over 2 cells)
+    relative gap    0.0e+00
+    cells decided   2 of 2
+    """
+
+    objective: float
+    lower_bound: float
+    complete: bool
+    dual: Array = field(repr=False)
+    rho: float
+    violation: float
+    trivial_bound: float
+    cells: int
+    decided: int
+    reason: str
+
+    @property
+    def gap(self) -> float:
+        """Relative gap ``(objective - lower_bound) / objective``, at least 0."""
+        difference = self.objective - self.lower_bound
+        if difference <= 0.0:
+            return 0.0
+        return difference / abs(self.objective)
+
+    def __str__(self) -> str:
+        cells = f"{self.decided} of {self.cells}"
+        lines = [
+            f"objective       {self.objective:.10g}",
+            f"lower bound     {self.lower_bound:.10g}  ({self.reason})",
+            f"relative gap    {self.gap:.1e}",
+            f"cells decided   {cells if self.cells else 'none: not enumerated'}",
+        ]
+        if not self.complete:
+            lines.append(f"trivial bound   {self.trivial_bound:.10g}")
+        return "\n".join(lines)
+
+
+def certify(
+    problem: TrainingProblem,
+    network: ReLUNetwork,
+    dual: ArrayLike | None = None,
+    *,
+    cells: Cells | None = None,
+) -> Certificate:
+    r"""Prove a lower bound on the global optimum and compare a network with it.
+
+    For any `Z` with :math:`\rho(Z) \le \beta` the value
+    :math:`-\mathrm{loss}^*(-Z)` bounds (NN) from below for networks of every
+    width. The canonical point is ``Z = Y - f(X)``, scaled by the best feasible
+    multiple (design, Certificates). The network may come from anywhere.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        Data, loss and penalty.
+    network : ReLUNetwork
+        The network; its balanced form is evaluated.
+    dual : (n, c) array_like, optional
+        Dual point, in units of `Y`; the network's own by default.
+    cells : Cells, optional
+        All cells, if they are at hand; cells that do not cover the space
+        prove nothing and are not used.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        Shapes that do not match, NaN or infinity, cells of other data.
+
+    Examples
+    --------
+    >>> problem = TrainingProblem([[1.0], [-1.0]], [[1.0], [0.0]], beta=0.1)
+    >>> zero = certify(problem, ReLUNetwork([[0.0]], [[0.0]]))
+    >>> print(f"{zero.objective:.3f} {zero.lower_bound:.3f} {zero.complete}")
+    0.500 0.095 True
+    """
+    network.check_fits(problem)
+    if cells is not None and not np.array_equal(cells.X, problem.X):
+        raise InputError(
+            "cells belong to other data than the problem; enumerate the cells of "
+            "this problem, enumerate_cells(problem)."
+        )
+    network = network.balance()
+    objective = network.objective(problem)
+    scaled = problem.scaled
+    if dual is None:
+        Z = problem.loss.canonical_dual(network.predict(problem.X), problem.Y)
+    else:
+        Z = as_matrix(dual, "dual", allow_vector=True)
+        if Z.shape != problem.Y.shape:
+            raise InputError(
+                f"dual must have the shape of Y, {problem.Y.shape}; got {Z.shape}."
+            )
+    Z = Z / scaled.y_scale
+    x_norm = float(np.linalg.norm(scaled.X, 2)) if scaled.rank else 0.0
+    trivial = float(np.linalg.norm(Z, 2)) * (x_norm + scaled.truncation)
+    rho, complete, total, decided = trivial, scaled.rank == 0, 0, 0
+    reason = "every sample is zero" if complete else ""
+    if scaled.rank:
+        try:
+            if cells is None or not cells.complete:
+                cells = enumerate_cells(problem)
+        except (TooManyCellsError, DegenerateDataError) as error:
+            reason = f"trivial bound only: {error}"
+        else:
+            bound = bound_rho(
+                cells,
+                scaled.X,
+                Z,
+                rotation=scaled.basis.T @ cells.basis,
+                perturbation=cells.perturbation / scaled.x_scale + scaled.truncation,
+            )
+            rho = min(trivial, bound.value)
+            total, decided = bound.cells, bound.decided
+            complete = decided == total
+            reason = f"proved over {total} cells"
+    lower, s = _best_bound(problem, Z, rho)
+    return Certificate(
+        objective=objective,
+        lower_bound=lower,
+        complete=complete,
+        dual=s * Z * scaled.y_scale,
+        rho=rho * scaled.x_scale * scaled.y_scale,
+        violation=max(rho / scaled.beta - 1.0, 0.0),
+        trivial_bound=_best_bound(problem, Z, trivial)[0],
+        cells=total,
+        decided=decided,
+        reason=reason,
+    )
+
+
+def _best_bound(problem: TrainingProblem, Z: Array, rho: float) -> tuple[float, float]:
+    scaled = problem.scaled
+    largest = scaled.beta / rho if rho > 0.0 else np.inf
+    bound, s = problem.loss.dual_bound(Z, scaled.Y, largest)
+    return bound * scaled.objective_scale, s

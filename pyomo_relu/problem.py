@@ -1,0 +1,255 @@
+"""What is being trained: data, loss and penalty, validated and scaled once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pyomo_relu.errors import InputError, InputTypeError
+from pyomo_relu.losses import SquaredLoss, get_loss
+from pyomo_relu.network import ReLUNetwork
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+__all__ = ["ScaledProblem", "TrainingProblem", "as_matrix"]
+
+
+def as_matrix(values: ArrayLike, name: str, *, allow_vector: bool = False) -> Array:
+    """Return `values` as a new read-only (rows, columns) array of finite floats.
+
+    Parameters
+    ----------
+    values : array_like or pandas frame or series
+        The data.
+    name : str
+        What the errors call it.
+    allow_vector : bool
+        Whether a one-dimensional array stands for one column.
+
+    Raises
+    ------
+    InputTypeError
+        The entries are not real numbers.
+    InputError
+        Wrong number of dimensions, no rows or columns, NaN or infinity.
+    """
+    try:
+        raw = np.asarray(values)
+        if np.iscomplexobj(raw):
+            raise TypeError("complex numbers")
+        if raw.dtype.kind not in "biuf" and raw.dtype.kind != "O":
+            raise TypeError(f"dtype {raw.dtype}")
+        if raw.dtype.kind == "O" and any(isinstance(x, str) for x in raw.flat):
+            raise TypeError("text among the entries")
+        array = np.array(raw, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(
+            f"{name} must hold real numbers; got {type(values).__name__} "
+            f"({error}). Encode text and categories as numbers first."
+        ) from error
+    if array.ndim == 1 and allow_vector:
+        array = array[:, None]
+    if array.ndim != 2:
+        allowed = "one or two" if allow_vector else "two"
+        raise InputError(
+            f"{name} must have {allowed} dimensions (samples, columns); got shape "
+            f"{array.shape}."
+        )
+    if 0 in array.shape:
+        raise InputError(
+            f"{name} must have at least one row and one column; got shape "
+            f"{array.shape}."
+        )
+    bad = ~np.isfinite(array)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise InputError(
+            f"{name} must be finite; {int(bad.sum())} entries are not, the first "
+            f"is {array[row, column]} in row {row}, column {column}. Remove or "
+            "impute such rows."
+        )
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledProblem:
+    """A training problem in reduced, scaled coordinates, and the way back.
+
+    ``X = X_user basis / x_scale``, ``Y = Y_user / y_scale`` and
+    ``beta = beta_user / (x_scale y_scale)`` (design, Reduction and scaling).
+
+    Attributes
+    ----------
+    X : (n, r) array
+        Samples in an orthonormal basis of their row space; spectral norm 1.
+    Y : (n, c) array
+        Targets, Frobenius norm 1 (squared loss).
+    beta : float
+        Weight decay that goes with the scaled data.
+    basis : (d, r) array
+        Orthonormal basis of the row space; the identity when ``r == d``.
+    x_scale, y_scale, objective_scale : float
+        What the user's data and objective were divided by.
+    truncation : float
+        Spectral norm, in scaled units, of what the rank decision left out.
+    """
+
+    X: Array
+    Y: Array
+    beta: float
+    basis: Array
+    x_scale: float
+    y_scale: float
+    objective_scale: float
+    truncation: float
+
+    @property
+    def rank(self) -> int:
+        """Rank ``r`` of the data."""
+        return self.X.shape[1]
+
+    def to_user(self, first: Array, second: Array) -> ReLUNetwork:
+        """Return the network in the user's units, balanced.
+
+        Parameters
+        ----------
+        first : (r, m) array
+            First layer in reduced, scaled coordinates.
+        second : (m, c) array
+            Second layer in scaled units.
+        """
+        factor = self.y_scale / self.x_scale
+        return ReLUNetwork(self.basis @ first, second * factor).balance()
+
+    def from_user(self, network: ReLUNetwork) -> tuple[Array, Array]:
+        """Return both layers of a user's network in scaled coordinates.
+
+        The part of the first layer that is orthogonal to every sample is
+        dropped: it only costs penalty.
+        """
+        factor = self.x_scale / self.y_scale
+        return self.basis.T @ network.first, network.second * factor
+
+
+class TrainingProblem:
+    r"""Training a two-layer ReLU network with weight decay, problem (NN).
+
+    .. math::
+
+        p^* = \min_{m, u, v} \mathrm{loss}\Big(\sum_{j=1}^m (X u_j)_+ v_j^T, Y\Big)
+              + \frac\beta2 \sum_j \big(|u_j|^2 + |v_j|^2\big)
+
+    (arXiv:2012.13329; design, Network and objective). The loss is a sum over
+    samples, not a mean.
+
+    Parameters
+    ----------
+    X : (n, d) array_like
+        Samples; numpy array, nested list or pandas frame.
+    Y : (n, c) or (n,) array_like
+        Targets; a vector is one output.
+    beta : float
+        Weight decay, positive.
+    loss : {"squared"} or loss object
+        The loss.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        NaN, infinity, no rows, wrong shapes, ``beta <= 0``, unknown loss.
+
+    Examples
+    --------
+    >>> problem = TrainingProblem([[1.0, 0.0], [0.0, 2.0]], [1.0, 3.0], beta=0.1)
+    >>> problem
+    TrainingProblem(samples=2, features=2, outputs=1, rank=2, beta=0.1, loss='squared')
+    >>> problem.scaled.x_scale
+    2.0
+    """
+
+    def __init__(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        beta: float,
+        *,
+        loss: str | SquaredLoss = "squared",
+    ) -> None:
+        self.X = as_matrix(X, "X")
+        self.Y = as_matrix(Y, "Y", allow_vector=True)
+        if len(self.X) != len(self.Y):
+            raise InputError(
+                f"X and Y must have the same number of rows; X has {len(self.X)} "
+                f"and Y has {len(self.Y)}."
+            )
+        try:
+            self.beta = float(beta)
+        except (TypeError, ValueError) as error:
+            raise InputTypeError(f"beta must be a number; got {beta!r}.") from error
+        if not (np.isfinite(self.beta) and self.beta > 0.0):
+            raise InputError(f"beta must be positive and finite; got {beta!r}.")
+        self.loss = get_loss(loss)
+        for name, array in (("X", self.X), ("Y", self.Y)):
+            # Squares of the entries enter norms and Gram matrices.
+            if np.abs(array).max() > 1e150:
+                raise InputError(
+                    f"{name} has entries up to {np.abs(array).max():.3g}; their "
+                    "squares overflow. Rescale the data."
+                )
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples ``n``."""
+        return self.X.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Number of inputs ``d``."""
+        return self.X.shape[1]
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs ``c``."""
+        return self.Y.shape[1]
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank of `X`."""
+        return self.scaled.rank
+
+    @cached_property
+    def scaled(self) -> ScaledProblem:
+        """The same problem in reduced, scaled coordinates."""
+        _, values, rows = np.linalg.svd(self.X, full_matrices=False)
+        x_scale = float(values[0])
+        # numpy.linalg.matrix_rank's rule: what is below is rounding of X.
+        tolerance = x_scale * max(self.X.shape) * np.finfo(float).eps
+        rank = int(np.sum(values > tolerance))
+        if rank == 0:
+            x_scale = 1.0
+        full = rank == self.n_features
+        basis = np.eye(rank) if full else rows[:rank].T
+        truncation = float(values[rank]) / x_scale if rank < len(values) else 0.0
+        y_scale = self.loss.target_scale(self.Y)
+        return ScaledProblem(
+            X=self.X @ basis / x_scale,
+            Y=self.Y / y_scale,
+            beta=self.beta / self.loss.beta_scale(x_scale, y_scale),
+            basis=basis,
+            x_scale=x_scale,
+            y_scale=y_scale,
+            objective_scale=self.loss.objective_scale(y_scale),
+            truncation=truncation,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"TrainingProblem(samples={self.n_samples}, features={self.n_features}, "
+            f"outputs={self.n_outputs}, rank={self.rank}, beta={self.beta:g}, "
+            f"loss={self.loss.name!r})"
+        )

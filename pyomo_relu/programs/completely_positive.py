@@ -1,0 +1,345 @@
+r"""The completely positive program of network training (CP), the primal.
+
+In coordinates of the cells' rays, one moment matrix a cell:
+
+.. math::
+
+    \min\ & \mathrm{loss}\Big(\sum_i D_i X R_i W_i, Y\Big)
+        + \frac\beta2 \sum_i \big(\langle R_i^T R_i, A_i\rangle
+        + \mathrm{tr}\, G_i\big) \\
+    \text{s.t. } & M_i = \begin{bmatrix} A_i & W_i \\ W_i^T & G_i \end{bmatrix}
+        \succeq 0, \quad A_i \in \mathrm{CP}_{m_i}
+
+(arXiv:2012.13329; design, The completely positive program). Where only the facets
+of the cells are known the same program stands in ``U_i``, the second moment of the
+first layer's weights, with ``U_i in CP(K_i)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from pyomo.common.gc_manager import PauseGC
+from pyomo.core.expr import LinearExpression
+from pyomo.environ import (
+    ConcreteModel,
+    Constraint,
+    Expression,
+    Objective,
+    RangeSet,
+    Set,
+    Var,
+    minimize,
+)
+
+from pyomo_relu.arrangement import Cells, enumerate_cells
+from pyomo_relu.cones import CompletelyPositiveCone
+from pyomo_relu.errors import InputError
+from pyomo_relu.problem import TrainingProblem
+from pyomo_relu.programs.network_program import NetworkProgram, attach, unit_rows
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+__all__ = ["build_completely_positive"]
+
+#: By default no more cells than this are enumerated into one program: every cell
+#: costs a semidefinite cone.
+MAX_CELLS = 20_000
+
+
+def build_completely_positive(
+    problem: TrainingProblem,
+    cells: Cells | None = None,
+    *,
+    form: str = "tree",
+    description: str | None = None,
+    block: Any = None,
+) -> Any:
+    """Write the training problem as a completely positive program.
+
+    Relax its cones (:func:`pyomo_relu.relax`) before it goes to a solver.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        What is being trained.
+    cells : Cells, optional
+        The cells to use; all of them by default. Over fewer cells the program is
+        a restriction: its optimum bounds the global one from above.
+    form : {"tree", "plain"}
+        How predictions are written. ``"tree"`` sums cross moments over the
+        subtrees of a spanning tree of the cells, which leaves each sample a row
+        of few non-zeros (design, Tree sums); ``"plain"`` writes each prediction
+        over all cells in which the sample is active. Same program.
+    description : {"rays", "facets"}, optional
+        Coordinates of the moment matrices. By default ``"rays"`` for enumerated
+        cells and ``"facets"`` for sampled ones.
+    block : Block, optional
+        Where to build; a new ``ConcreteModel`` by default.
+
+    Returns
+    -------
+    ConcreteModel or the given block
+        With ``moment[cell, row, column]`` (upper triangles), ``cone[cell]``,
+        ``prediction[sample, output]`` in units of `Y`, ``loss``, ``penalty`` and
+        ``objective``, in the user's units.
+
+    Raises
+    ------
+    InputError
+        An unknown form or description, cells of other data, no cell with an
+        active sample.
+    TooManyCellsError
+        There are more than ``MAX_CELLS`` cells and none were given.
+
+    Examples
+    --------
+    >>> from pyomo_relu import TrainingProblem, relax, solve
+    >>> problem = TrainingProblem([[1.0, 0.0], [0.0, 1.0]], [1.0, 2.0], beta=0.5)
+    >>> model = build_completely_positive(problem)
+    >>> relax(model, "dnn")
+    >>> results = solve(model)
+    >>> print(f"{results.incumbent_objective:.5f}")
+    0.99303
+    """
+    if form not in ("tree", "plain"):
+        raise InputError(f"form must be 'tree' or 'plain'; got {form!r}.")
+    if problem.rank == 0:
+        raise InputError(
+            "every sample of X is zero, so every network predicts zero and there is "
+            "nothing to train."
+        )
+    if cells is None:
+        cells = enumerate_cells(problem, max_cells=MAX_CELLS)
+    elif not np.array_equal(cells.X, problem.X):
+        raise InputError(
+            "cells belong to other data than the problem; enumerate or sample the "
+            "cells of this problem, for example enumerate_cells(problem)."
+        )
+    if description is None:
+        description = "rays" if cells.complete else "facets"
+    if description not in ("rays", "facets"):
+        raise InputError(
+            f"description must be 'rays' or 'facets'; got {description!r}."
+        )
+    active = np.flatnonzero(cells.masks.any(axis=1))
+    if len(active) == 0:
+        raise InputError("no sample is active in any of the given cells.")
+
+    model = ConcreteModel(name="completely_positive") if block is None else block
+    program = NetworkProgram(problem, cells, active, description)
+    attach(model, program)
+    with PauseGC():
+        _write(model, program, form)
+    return model
+
+
+def _write(model: Any, program: NetworkProgram, form: str) -> None:
+    problem, cells, active = program.problem, program.cells, program.active
+    scaled = problem.scaled
+    n, c = problem.n_samples, problem.n_outputs
+    if program.description == "rays":
+        # (r, m_i): the moment matrix is in coordinates of these columns.
+        frames = [scaled.basis.T @ cells.rays[i] for i in active]
+        shape = [{"rays": R} for R in frames]
+    else:
+        identity = np.eye(scaled.rank)
+        frames = [identity] * len(active)
+        shape = [{"facets": unit_rows(cells.facets[i] @ scaled.basis)} for i in active]
+
+    model.CELLS = Set(initialize=active.tolist())
+    model.SAMPLES = RangeSet(0, n - 1)
+    model.OUTPUTS = RangeSet(0, c - 1)
+    triangles: dict[int, tuple[Any, Any]] = {
+        order: np.triu_indices(order) for order in {R.shape[1] + c for R in frames}
+    }
+    model.moment = Var(
+        Set(
+            initialize=[
+                (i, j, k)
+                for i, R in zip(active.tolist(), frames, strict=True)
+                for j, k in zip(
+                    *(index.tolist() for index in triangles[R.shape[1] + c]),
+                    strict=True,
+                )
+            ],
+            dimen=3,
+        )
+    )
+    entries = iter(model.moment.values())
+    matrices: list[Any] = []
+    for R in frames:
+        order = R.shape[1] + c
+        matrix = np.empty((order, order), dtype=object)
+        rows, columns = triangles[order]
+        data = [next(entries) for _ in rows]
+        matrix[rows, columns] = data
+        matrix[columns, rows] = data
+        matrices.append(matrix)
+    members = {
+        i: {"matrix": matrix, **description}
+        for i, matrix, description in zip(active.tolist(), matrices, shape, strict=True)
+    }
+    model.cone = CompletelyPositiveCone(
+        model.CELLS, rule=lambda _, i: members[i], free=c
+    )
+
+    model.scaled_prediction = Var(model.SAMPLES, model.OUTPUTS)
+    predictions = np.empty((n, c), dtype=object)
+    predictions.flat = list(model.scaled_prediction.values())
+    cross = [matrix[:-c, -c:] for matrix in matrices]
+    write_rows = _tree_rows if form == "tree" else _plain_rows
+    rows = write_rows(model, program, frames, cross)
+    model.prediction_row = Constraint(
+        model.SAMPLES,
+        model.OUTPUTS,
+        rule=_in_order(
+            _equal(p, *row) for p, row in zip(predictions.flat, rows, strict=True)
+        ),
+    )
+    model.prediction = Expression(
+        model.SAMPLES,
+        model.OUTPUTS,
+        rule=lambda _, k, o: scaled.y_scale * predictions[k, o],
+    )
+    scale = scaled.objective_scale
+    model.loss = Expression(
+        expr=scale
+        * problem.loss.expression(predictions.ravel().tolist(), scaled.Y.ravel())
+    )
+    coefficients, variables = _penalty(frames, matrices, c)
+    model.penalty = Expression(
+        expr=LinearExpression(
+            linear_coefs=(0.5 * scale * scaled.beta * coefficients).tolist(),
+            linear_vars=variables,
+        )
+    )
+    model.objective = Objective(expr=model.loss + model.penalty, sense=minimize)
+
+
+def _penalty(
+    frames: list[Array], matrices: list[Any], c: int
+) -> tuple[Array, list[Any]]:
+    """Return coefficients and variables of ``sum_i <R_i^T R_i, A_i> + tr G_i``."""
+    coefficients, variables = [], []
+    for R, matrix in zip(frames, matrices, strict=True):
+        m = R.shape[1]
+        gram = R.T @ R
+        rows, columns = np.triu_indices(m)
+        coefficients.append(gram[rows, columns] * np.where(rows == columns, 1.0, 2.0))
+        variables.extend(matrix[rows, columns])
+        coefficients.append(np.ones(c))
+        variables.extend(np.diagonal(matrix)[m:])
+    return np.concatenate(coefficients), variables
+
+
+#: Coefficients and variables of one linear sum after another.
+Rows = Iterator[tuple[list[float], list[Any]]]
+
+
+def _equal(variable: Any, values: list[float], variables: list[Any]) -> Any:
+    """Return the row ``sum of values * variables == variable``."""
+    body = LinearExpression(
+        linear_coefs=[-1.0, *values], linear_vars=[variable, *variables]
+    )
+    return 0.0, body, 0.0
+
+
+def _in_order(rows: Iterator[Any]) -> Any:
+    """Return a rule that hands out rows in the order of the index set.
+
+    Pyomo calls rules in that order, and without checking each index again, which
+    would cost more than the rows themselves.
+    """
+    return lambda *_: next(rows)
+
+
+def _plain_rows(
+    model: Any, program: NetworkProgram, frames: list[Array], cross: list[Any]
+) -> Rows:
+    """Write each prediction as ``sum_i [k in D_i] x_k^T R_i W_i``."""
+    X = program.problem.scaled.X
+    masks = program.cells.masks[program.active]
+    stacked = np.hstack(frames)
+    coefficients = X @ stacked
+    owner = np.repeat(np.arange(len(frames)), [R.shape[1] for R in frames])
+    variables = np.vstack(cross)
+    for k in range(len(X)):
+        columns = np.flatnonzero(masks[owner, k] & (coefficients[k] != 0.0))
+        values = coefficients[k, columns].tolist()
+        for o in range(variables.shape[1]):
+            yield values, variables[columns, o].tolist()
+
+
+def _tree_rows(
+    model: Any, program: NetworkProgram, frames: list[Array], cross: list[Any]
+) -> Rows:
+    r"""Write each prediction over the tree edges that flip its sample.
+
+    With ``S_i = V_i + sum of S over the children of i`` and ``V_i = R_i W_i``,
+
+    .. math::
+
+        f(x_k) = x_k^T \Big(D_{root,k} S_{root}
+                 + \sum_{\text{edges } i \to j \text{ that flip } k} \pm S_j\Big)
+
+    (design, Tree sums).
+    """
+    cells, active = program.cells, program.active
+    X = program.problem.scaled.X
+    n, r = X.shape
+    c = cross[0].shape[1]
+    tree = cells.spanning_tree(active)
+    model.subtree = Var(model.CELLS, RangeSet(0, r - 1), model.OUTPUTS)
+    subtree = np.empty((len(active), r, c), dtype=object)
+    subtree.flat = list(model.subtree.values())
+
+    children: list[list[int]] = [[] for _ in active]
+    for j in tree.order[1:]:
+        children[tree.parent[j]].append(int(j))
+    model.subtree_row = Constraint(
+        model.CELLS,
+        RangeSet(0, r - 1),
+        model.OUTPUTS,
+        rule=_in_order(
+            _equal(total, *row)
+            for total, row in zip(
+                subtree.flat,
+                _subtree_sums(frames, cross, subtree, children),
+                strict=True,
+            )
+        ),
+    )
+    #: Per sample: positions of the subtree sums in its row, and their signs.
+    root_mask = cells.subset(active[[tree.root]]).masks[0]
+    touched = [[tree.root] if on else [] for on in root_mask]
+    signs = [[1.0] if on else [] for on in root_mask]
+    below = np.repeat(np.arange(len(tree)), np.diff(tree.sample_indptr))
+    for j, k, sign in zip(
+        below.tolist(),
+        tree.sample_indices.tolist(),
+        tree.sample_signs.tolist(),
+        strict=True,
+    ):
+        touched[k].append(j)
+        signs[k].append(float(sign))
+    for k in range(n):
+        support = np.flatnonzero(X[k])
+        values = np.outer(signs[k], X[k, support]).ravel().tolist()
+        for o in range(c):
+            yield values, subtree[np.ix_(touched[k], support, [o])].ravel().tolist()
+
+
+def _subtree_sums(
+    frames: list[Array], cross: list[Any], subtree: Any, children: list[list[int]]
+) -> Rows:
+    """Write each ``S_i`` as ``R_i W_i`` plus the sums of the children of i."""
+    for R, W, branches in zip(frames, cross, children, strict=True):
+        tail = [1.0] * len(branches)
+        for a, row in enumerate(R):
+            support = np.flatnonzero(row)
+            values = [*row[support].tolist(), *tail]
+            for o in range(W.shape[1]):
+                yield values, [*W[support, o], *subtree[branches, a, o]]

@@ -1,0 +1,269 @@
+"""The whole path in one call: data to a network with a proven gap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pyomo_relu.arrangement import Cells, enumerate_cells
+from pyomo_relu.certificates import Certificate, certify
+from pyomo_relu.errors import InputError, SolverError
+from pyomo_relu.losses import SquaredLoss
+from pyomo_relu.network import ReLUNetwork
+from pyomo_relu.problem import TrainingProblem
+from pyomo_relu.programs import build_completely_positive
+from pyomo_relu.programs.completely_positive import MAX_CELLS
+from pyomo_relu.recovery import recover_network
+from pyomo_relu.solvers import solve
+from pyomo_relu.tiers import relax
+
+__all__ = ["TrainingResult", "TrainingRound", "train"]
+
+#: Doubly nonnegative relaxations are refined by bisection at most this often.
+_MAX_LEVEL = 3
+#: Cells with a second moment below this part of the largest hold no neuron.
+_EMPTY = 1e-6
+
+
+@dataclass(frozen=True)
+class TrainingRound:
+    """One solve of :func:`train`.
+
+    Attributes
+    ----------
+    tier : str
+        Relaxation that was solved.
+    cells : int
+        Cells in the program.
+    status : str
+        What the solver said; the certificate does not depend on it.
+    model_objective : float
+        Optimal value of the relaxed program, as the solver gave it: no bound.
+    network_objective : float
+        Best objective of a network so far.
+    lower_bound : float
+        Best proven lower bound so far.
+    gap : float
+        Relative gap between the two.
+    seconds : float
+        Since the call.
+    """
+
+    tier: str
+    cells: int
+    status: str
+    model_objective: float
+    network_objective: float
+    lower_bound: float
+    gap: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What :func:`train` returns.
+
+    Attributes
+    ----------
+    network : ReLUNetwork
+        The best network, in the user's units.
+    certificate : Certificate
+        How far from the global optimum it can be.
+    history : tuple of TrainingRound
+        A row a solve.
+    problem : TrainingProblem
+        What was trained.
+    converged : bool
+        Whether the gap asked for was proved.
+    interrupted : bool
+        Whether Ctrl-C ended the work early.
+    """
+
+    network: ReLUNetwork
+    certificate: Certificate
+    history: tuple[TrainingRound, ...]
+    problem: TrainingProblem = field(repr=False)
+    converged: bool
+    interrupted: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.network!r}\n{self.certificate}"
+
+
+def train(
+    X: ArrayLike,
+    Y: ArrayLike,
+    beta: float,
+    *,
+    loss: str | SquaredLoss = "squared",
+    gap: float = 1e-6,
+    cells: Cells | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> TrainingResult:
+    """Train a two-layer ReLU network to a proven gap.
+
+    Enumerates the cells, solves the doubly nonnegative relaxation of the
+    completely positive program, recovers a network and certifies it. Where the
+    relaxation is not exact (rank above three) the active cells are partitioned,
+    ever finer, until the gap is proved.
+
+    Parameters
+    ----------
+    X : (n, d) array_like
+        Samples.
+    Y : (n, c) or (n,) array_like
+        Targets.
+    beta : float
+        Weight decay, positive.
+    loss : {"squared"} or loss object
+        The loss, a sum over samples.
+    gap : float
+        Relative gap to prove.
+    cells : Cells, optional
+        Train over these cells only, for example from :func:`sample_cells`, where
+        all are too many. The certificate still speaks of all cells, so the gap may
+        stay large.
+    progress : callable, optional
+        Called with a line of text at the start of each stage.
+
+    Returns
+    -------
+    TrainingResult
+        Check ``converged``: the gap may not have been reached.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        Bad data (see :class:`TrainingProblem`) or a gap that is not positive.
+    TooManyCellsError
+        More cells than one program can hold; the message has the alternatives.
+    SolverError
+        The solver returned no point.
+
+    Examples
+    --------
+    >>> result = train([[1.0], [2.0]], [[1.0], [2.0]], beta=0.5)
+    >>> result.network
+    ReLUNetwork(inputs=1, neurons=1, outputs=1)
+    >>> print(f"{result.certificate.objective:.6f}", result.converged)
+    0.475000 True
+    """
+    problem = TrainingProblem(X, Y, beta, loss=loss)
+    if not gap > 0.0:
+        raise InputError(f"gap must be positive; got {gap!r}.")
+    report = progress or (lambda _: None)
+    if problem.rank == 0:
+        network = ReLUNetwork(
+            np.zeros((problem.n_features, 0)), np.zeros((0, problem.n_outputs))
+        )
+        return TrainingResult(network, certify(problem, network), (), problem, True)
+    if cells is None:
+        report("enumerating cells")
+        cells = enumerate_cells(problem, max_cells=MAX_CELLS)
+    run = _Run(problem, cells, report)
+    interrupted = False
+    try:
+        model = run.round()
+        active: set[int] = set()
+        for level in range(_MAX_LEVEL + 1):
+            if run.gap <= gap or not cells.complete:
+                break
+            active |= _active_cells(model)
+            model = run.round(level=level, targets=sorted(active))
+    except KeyboardInterrupt:
+        if run.network is None:
+            raise
+        interrupted = True
+    assert run.network is not None
+    assert run.certificate is not None
+    return TrainingResult(
+        run.network,
+        run.certificate,
+        tuple(run.history),
+        problem,
+        converged=run.gap <= gap,
+        interrupted=interrupted,
+    )
+
+
+def _active_cells(model: Any) -> set[int]:
+    """Return the cells of a solved model that hold neurons."""
+    traces = {}
+    for i in model.CELLS:
+        m = model.cone[i].order - model.cone[i].free
+        traces[i] = float(np.trace(model.cone[i].numeric()[:m, :m]))
+    largest = max(traces.values())
+    return {i for i, trace in traces.items() if trace > _EMPTY * largest}
+
+
+class _Run:
+    """Best network and best bound over the rounds of one training."""
+
+    def __init__(
+        self, problem: TrainingProblem, cells: Cells, report: Callable[[str], None]
+    ) -> None:
+        self.problem, self.cells, self.report = problem, cells, report
+        self.network: ReLUNetwork | None = None
+        self.certificate: Certificate | None = None
+        self.history: list[TrainingRound] = []
+        self.begin = time.perf_counter()
+
+    @property
+    def gap(self) -> float:
+        return np.inf if self.certificate is None else self.certificate.gap
+
+    def round(self, level: int = 0, targets: list[int] | None = None) -> Any:
+        """Build, relax, solve, recover and certify once."""
+        self.report("building the program")
+        model = build_completely_positive(self.problem, self.cells)
+        tier = "dnn"
+        if targets is not None:
+            tier = f"partition(level={level}) + dnn"
+            relax(
+                model,
+                "partition",
+                targets=[model.cone[i] for i in targets],
+                level=level,
+            )
+        relax(model, "dnn")
+        self.report(f"solving {tier} over {len(model.CELLS)} cells")
+        results = solve(model, raise_exception_on_nonoptimal_result=False)
+        if results.incumbent_objective is None:
+            raise SolverError(
+                f"{results.solver_name} returned no point: "
+                f"{results.termination_condition.name}."
+            )
+        self.report("recovering and certifying the network")
+        self.keep(recover_network(model))
+        assert self.certificate is not None
+        self.history.append(
+            TrainingRound(
+                tier=tier,
+                cells=len(model.CELLS),
+                status=results.termination_condition.name,
+                model_objective=float(results.incumbent_objective),
+                network_objective=self.certificate.objective,
+                lower_bound=self.certificate.lower_bound,
+                gap=self.certificate.gap,
+                seconds=time.perf_counter() - self.begin,
+            )
+        )
+        return model
+
+    def keep(self, network: ReLUNetwork) -> None:
+        """Keep what is better: the network, the bound, or both."""
+        new = certify(self.problem, network, cells=self.cells)
+        old = self.certificate
+        if old is None or new.objective < old.objective:
+            self.network = network
+        if old is None:
+            self.certificate = new
+            return
+        proof = max(old, new, key=lambda certificate: certificate.lower_bound)
+        objective = min(old.objective, new.objective)
+        self.certificate = replace(proof, objective=objective)
