@@ -1,3 +1,46 @@
-"""Certified global training of two-layer ReLU networks inside Pyomo."""
+"""Certified global training of two-layer ReLU networks inside Pyomo.
+
+Importing the package registers its tiers with Pyomo's ``TransformationFactory`` and
+its solvers with both of Pyomo's solver factories.
+"""
+
+from pyomo_relu.arrangement import Cells, enumerate_cells, sample_cells
+from pyomo_relu.certificates import Certificate, certify
+from pyomo_relu.cones import (
+    CompletelyPositiveCone,
+    DoublyNonnegativeCone,
+    PSDCone,
+)
+from pyomo_relu.errors import PyomoReluError
+from pyomo_relu.losses import SquaredLoss
+from pyomo_relu.network import ReLUNetwork
+from pyomo_relu.problem import TrainingProblem
+from pyomo_relu.programs import build_completely_positive
+from pyomo_relu.recovery import recover_network
+from pyomo_relu.solvers import solve
+from pyomo_relu.tiers import bound_direction, relax
+from pyomo_relu.training import TrainingResult, train
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Cells",
+    "Certificate",
+    "CompletelyPositiveCone",
+    "DoublyNonnegativeCone",
+    "PSDCone",
+    "PyomoReluError",
+    "ReLUNetwork",
+    "SquaredLoss",
+    "TrainingProblem",
+    "TrainingResult",
+    "bound_direction",
+    "build_completely_positive",
+    "certify",
+    "enumerate_cells",
+    "recover_network",
+    "relax",
+    "sample_cells",
+    "solve",
+    "train",
+]

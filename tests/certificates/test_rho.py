@@ -1,0 +1,127 @@
+"""Bounds on rho against sampling, ascent and each other."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyomo_relu.arrangement import enumerate_cells
+from pyomo_relu.certificates import bound_rho, rho
+from pyomo_relu.certificates.faces import maximum_over_cone
+
+
+def dual_norm_at(U, X, Z):
+    """Return |Z^T (X u)_+| at unit columns u."""
+    return np.linalg.norm(Z.T @ np.maximum(X @ U, 0.0), axis=0)
+
+
+def best_found(X, Z, rng, starts=400, steps=200):
+    """Return the best value of an ascent on the sphere from random directions.
+
+    u <- projection on the sphere of J(u) J(u)^T u, the gradient in its cell, damped.
+    """
+    U = rng.normal(size=(X.shape[1], starts))
+    U /= np.linalg.norm(U, axis=0)
+    best = dual_norm_at(U, X, Z).max()
+    for step in range(steps):
+        active = X @ U > 0.0
+        inner = Z.T @ np.where(active, X @ U, 0.0)
+        gradient = X.T @ np.where(active, Z @ inner, 0.0)
+        gradient /= np.linalg.norm(gradient, axis=0) + 1e-300
+        U = U + gradient / (1.0 + 0.2 * step)
+        U /= np.linalg.norm(U, axis=0)
+        best = max(best, dual_norm_at(U, X, Z).max())
+    return best
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 100_000),
+    n=st.integers(1, 9),
+    r=st.integers(1, 4),
+    c=st.integers(1, 3),
+)
+def test_no_direction_exceeds_the_bound_and_some_comes_close(seed, n, r, c):
+    rng = np.random.default_rng(seed)
+    X, Z = rng.normal(size=(n, r)), rng.normal(size=(n, c))
+    cells = enumerate_cells(X)
+    # Rank-deficient samples live in the cells' reduced coordinates.
+    result = bound_rho(cells, X @ cells.basis, Z)
+    found = best_found(X, Z, rng)
+    assert found <= result.value
+    assert result.decided == result.cells == len(cells)
+    assert result.attained <= result.value <= result.attained * (1 + 1e-9) + 1e-9
+    assert found >= result.value * (1 - 1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 100_000), r=st.integers(2, 4))
+def test_integer_grids_are_bounded(seed, r):
+    """Data in special position: zero rows, repeated rows, common hyperplanes."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-1, 2, size=(8, r)).astype(float)
+    if not X.any():
+        X[0, 0] = 1.0
+    Z = rng.integers(-2, 3, size=(8, 2)).astype(float)
+    cells = enumerate_cells(X)
+    result = bound_rho(cells, X @ cells.basis, Z)
+    found = best_found(X, Z, rng)
+    assert found <= result.value
+    assert found >= result.value * (1 - 1e-3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_cheap_tests_never_undercut_the_exact_one(seed):
+    rng = np.random.default_rng(seed)
+    X, Z = rng.normal(size=(8, 3)), rng.normal(size=(8, 2))
+    cells = enumerate_cells(X)
+    context = rho._CellMaps(cells, X, Z, np.eye(3))
+    everything = np.arange(len(cells))
+    J = context.maps(everything)
+    cheap = np.minimum(
+        rho._spectral(context, everything, J), rho._entrywise(context, everything, J)
+    )
+    exact = [maximum_over_cone(J[i], *context.geometry(i)) for i in range(len(cells))]
+    assert (cheap >= np.array(exact) * (1 - 1e-12)).all()
+    # The entrywise test must decide something, or it is not worth its name.
+    assert np.isfinite(rho._entrywise(context, everything, J)).mean() > 0.3
+
+
+def test_maps_are_the_sums_over_active_samples():
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(7, 3))
+    X[2], X[4], X[5] = -2.0 * X[1], 0.0, 3.0 * X[1]
+    Z = rng.normal(size=(7, 2))
+    cells = enumerate_cells(X)
+    context = rho._CellMaps(cells, X, Z, np.eye(3))
+    for i, mask in enumerate(cells.masks):
+        np.testing.assert_allclose(
+            context.maps(np.array([i]))[0], X[mask].T @ Z[mask], atol=1e-12
+        )
+
+
+def test_chunks_do_not_change_the_bound(monkeypatch):
+    rng = np.random.default_rng(1)
+    X, Z = rng.normal(size=(12, 3)), rng.normal(size=(12, 2))
+    cells = enumerate_cells(X)
+    whole = bound_rho(cells, X, Z)
+    monkeypatch.setattr(rho, "_CHUNK_FLOATS", 100)
+    pieces = bound_rho(cells, X, Z)
+    assert pieces.value == pytest.approx(whole.value, rel=1e-13)
+    assert pieces.decided == whole.decided
+
+
+def test_a_perturbation_of_the_samples_is_paid_for():
+    """rho(X) <= rho(X + E) + |Z|_2 |E|_2, on random perturbations."""
+    rng = np.random.default_rng(5)
+    X, Z = rng.normal(size=(8, 3)), rng.normal(size=(8, 2))
+    E = 0.05 * rng.normal(size=X.shape)
+    moved = bound_rho(
+        enumerate_cells(X + E), X + E, Z, perturbation=np.linalg.norm(E, 2)
+    )
+    assert bound_rho(enumerate_cells(X), X, Z).value <= moved.value
+
+
+def test_a_zero_dual_point_has_a_zero_bound():
+    X = np.eye(2)
+    assert bound_rho(enumerate_cells(X), X, np.zeros((2, 1))).value == 0.0
