@@ -12,7 +12,7 @@ In coordinates of the cells' rays, one moment matrix a cell:
 
 (arXiv:2012.13329; design, The completely positive program). Where only the facets
 of the cells are known the same program stands in ``U_i``, the second moment of the
-first layer's weights, with ``U_i in CP(K_i)``.
+first layer's weights, with ``U_i in CP(K_i)``, in a basis made of facets.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from pyomo_relu.arrangement import Cells, enumerate_cells
 from pyomo_relu.cones import CompletelyPositiveCone
 from pyomo_relu.errors import InputError
 from pyomo_relu.problem import TrainingProblem
-from pyomo_relu.programs.network_program import NetworkProgram, attach, unit_rows
+from pyomo_relu.programs.network_program import NetworkProgram, attach
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -137,17 +137,14 @@ def build_completely_positive(
 
 
 def _write(model: Any, program: NetworkProgram, form: str) -> None:
-    problem, cells, active = program.problem, program.cells, program.active
+    problem, active = program.problem, program.active
     scaled = problem.scaled
     n, c = problem.n_samples, problem.n_outputs
-    if program.description == "rays":
-        # (r, m_i): the moment matrix is in coordinates of these columns.
-        frames = [scaled.basis.T @ cells.rays[i] for i in active]
-        shape = [{"rays": R} for R in frames]
-    else:
-        identity = np.eye(scaled.rank)
-        frames = [identity] * len(active)
-        shape = [{"facets": unit_rows(cells.facets[i] @ scaled.basis)} for i in active]
+    described = [program.frame(i) for i in active.tolist()]
+    frames = [R for R, _ in described]
+    options = [
+        {"rays": R} if facets is None else {"facets": facets} for R, facets in described
+    ]
 
     model.CELLS = Set(initialize=active.tolist())
     model.SAMPLES = RangeSet(0, n - 1)
@@ -179,8 +176,8 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
         matrix[columns, rows] = data
         matrices.append(matrix)
     members = {
-        i: {"matrix": matrix, **description}
-        for i, matrix, description in zip(active.tolist(), matrices, shape, strict=True)
+        i: {"matrix": matrix, **option}
+        for i, matrix, option in zip(active.tolist(), matrices, options, strict=True)
     }
     model.cone = CompletelyPositiveCone(
         model.CELLS, rule=lambda _, i: members[i], free=c

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from pyomo.core.base.block import BlockData
+from scipy.linalg import qr
 
 from pyomo_relu.arrangement import Cells
 from pyomo_relu.errors import InputTypeError
@@ -38,6 +39,28 @@ class NetworkProgram:
     cells: Cells
     active: np.ndarray[Any, np.dtype[np.intp]]
     description: str
+
+    def frame(self, i: int) -> tuple[Array, Array | None]:
+        """Return the coordinates in which the cone of cell i is written.
+
+        Returns
+        -------
+        R : (r, m) array
+            ``u = R a`` takes coordinates to first-layer weights (scaled, reduced).
+        facets : (k, m) array or None
+            None if the cell is ``a >= 0`` (its rays are the columns of R); otherwise
+            it is ``facets @ a >= 0``.
+        """
+        basis = self.problem.scaled.basis
+        if self.description == "rays":
+            return basis.T @ self.cells.rays[i], None
+        facets = unit_rows(self.cells.facets[i] @ basis)
+        # Any basis will do; the cone over r independent facets keeps a narrow cell
+        # wide. In the plain basis solvers stop short of their tolerance.
+        _, _, pivots = qr(facets.T, mode="economic", pivoting=True)
+        R = np.linalg.inv(facets[pivots[: facets.shape[1]]])
+        R = R / np.linalg.norm(R, axis=0)
+        return R, unit_rows(facets @ R)
 
     @property
     def n_outputs(self) -> int:

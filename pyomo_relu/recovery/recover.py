@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,26 +69,42 @@ def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
     """
     program = network_program(model)
     scaled = program.problem.scaled
-    moments = list(_moments(model, program))
-    largest = max((float(np.trace(U)) for U, _, _ in moments), default=0.0)
+    moments = _moments(model, program)
+    largest = max(float(np.trace(moment.U)) for moment in moments)
     first, second = [np.empty((scaled.rank, 0))], [np.empty((0, program.n_outputs))]
-    for U, V, facets in moments:
-        if np.trace(U) <= _EMPTY * largest:
+    for moment in moments:
+        if np.trace(moment.U) <= _EMPTY * largest:
             continue
-        factors, _ = factor_in_cone(U, facets)
+        factors, _ = factor_in_cone(moment.U, moment.facets(program))
         first.append(factors)
         # v_k from V = sum u_k v_k^T: U^+ V, read off at each factor.
-        second.append(factors.T @ np.linalg.pinv(U, rcond=1e-6, hermitian=True) @ V)
+        inverse = np.linalg.pinv(moment.U, rcond=1e-6, hermitian=True)
+        second.append(factors.T @ inverse @ moment.V)
     network = scaled.to_user(np.hstack(first), np.vstack(second))
     return improve_network(program.problem, network) if improve else network
 
 
-def _moments(model: Any, program: NetworkProgram) -> list[tuple[Array, Array, Array]]:
-    """Return (U, V, facets) of every leaf cone, in scaled, reduced coordinates."""
-    scaled = program.problem.scaled
+class _Moment(NamedTuple):
+    """Second and cross moment (U, V) of the neurons in a leaf cone of a cell."""
+
+    U: Array
+    V: Array
+    cell: int
+    piece: Array | None
+
+    def facets(self, program: NetworkProgram) -> Array:
+        """Return unit facet normals of the cell, or of the simplicial piece."""
+        if self.piece is not None:
+            return unit_rows(np.linalg.inv(self.piece))
+        return unit_rows(program.cells.facets[self.cell] @ program.problem.scaled.basis)
+
+
+def _moments(model: Any, program: NetworkProgram) -> list[_Moment]:
+    """Return the moments of every leaf cone, in scaled, reduced coordinates."""
     found = []
     for i in program.active.tolist():
-        for leaf in leaf_cones(model.cone[i]):
+        leaves = leaf_cones(model.cone[i])
+        for leaf in leaves:
             values = leaf.numeric()
             if not np.isfinite(values).all():
                 raise SolverError(
@@ -97,13 +113,8 @@ def _moments(model: Any, program: NetworkProgram) -> list[tuple[Array, Array, Ar
                 )
             m = leaf.order - leaf.free
             A, W = values[:m, :m], values[:m, m:]
-            if leaf.rays is None:
-                found.append((A, W, leaf.facets))
-                continue
-            R = leaf.rays
-            if R.shape[1] == len(R):
-                facets = np.linalg.inv(R)
-            else:
-                facets = unit_rows(program.cells.facets[i] @ scaled.basis)
-            found.append((R @ A @ R.T, R @ W, facets))
+            R = program.frame(i)[0] if leaf.rays is None else leaf.rays
+            # A piece of a partition is smaller than its cell.
+            piece = R if len(leaves) > 1 and R.shape[1] == len(R) else None
+            found.append(_Moment(R @ A @ R.T, R @ W, i, piece))
     return found
