@@ -1,0 +1,322 @@
+"""What every interface to a conic solver does the same way.
+
+A subclass turns a :class:`ConicForm` into a :class:`ConicAnswer`; this base compiles
+the model, checks the answer against the model, fills Pyomo's ``Results`` and loads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from pyomo.common.config import ConfigValue, NonNegativeFloat
+from pyomo.common.errors import ApplicationError, InfeasibleConstraintException
+from pyomo.common.timing import HierarchicalTimer
+from pyomo.contrib.solver.common.base import SolverBase
+from pyomo.contrib.solver.common.config import SolverConfig
+from pyomo.contrib.solver.common.results import (
+    Results,
+    SolutionStatus,
+    TerminationCondition,
+)
+from pyomo.contrib.solver.common.solution_loader import NoSolutionSolutionLoader
+from pyomo.contrib.solver.common.util import (
+    NoFeasibleSolutionError,
+    NoOptimalSolutionError,
+)
+from pyomo.core.staleflag import StaleFlagManager
+
+from pyomo_relu.solvers.conic_form import ConicForm
+from pyomo_relu.solvers.solution import ConicSolutionLoader
+from pyomo_relu.solvers.standard_form import compile_conic
+
+__all__ = ["ConicAnswer", "ConicSolver", "ConicSolverConfig"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ConicAnswer:
+    """What a conic solver said, in the conventions of the :class:`ConicForm`.
+
+    Attributes
+    ----------
+    status : str
+        The solver's own word.
+    termination : TerminationCondition
+        Pyomo's; ``infeasibleOrUnbounded`` stands for a direction of unbounded descent.
+    x : (n,) ndarray
+        The point; for ``infeasibleOrUnbounded`` the direction.
+    z : (rows,) ndarray
+        Multipliers; for ``provenInfeasible`` the certificate.
+    has_point : bool
+        Whether ``x`` and ``z`` are a point rather than a certificate.
+    iterations : int
+        Number of iterations.
+    seconds : float
+        The solver's own time.
+    log : str
+        What it printed.
+    """
+
+    status: str
+    termination: TerminationCondition
+    x: np.ndarray
+    z: np.ndarray
+    has_point: bool
+    iterations: int = 0
+    seconds: float = 0.0
+    log: str = ""
+
+
+class ConicSolverConfig(SolverConfig):
+    """Pyomo's common solver options and the tolerance of our own check."""
+
+    def __init__(
+        self,
+        description: str | None = None,
+        doc: str | None = None,
+        implicit: bool = False,
+        implicit_domain: Any = None,
+        visibility: int = 0,
+    ) -> None:
+        super().__init__(
+            description=description,
+            doc=doc,
+            implicit=implicit,
+            implicit_domain=implicit_domain,
+            visibility=visibility,
+        )
+        self.residual_tolerance: float = self.declare(
+            "residual_tolerance",
+            ConfigValue(
+                domain=NonNegativeFloat,
+                default=1e-6,
+                description="Largest violation of a row or cone, relative to "
+                "1 + |b|, at which a returned point is called feasible. It is "
+                "measured on that point: a solver's own test is relative to the size "
+                "of its iterates.",
+            ),
+        )
+
+
+class ConicSolver(SolverBase):
+    """Base of the interfaces to conic solvers.
+
+    A subclass says what it needs to be :meth:`available`, its :meth:`version`, and
+    overrides :meth:`minimise`.
+    """
+
+    CONFIG = ConicSolverConfig()
+
+    def minimise(self, form: ConicForm, config: Any) -> ConicAnswer:
+        """Solve a conic form; the only method that knows the solver.
+
+        Parameters
+        ----------
+        form : ConicForm
+            The problem.
+        config : ConicSolverConfig
+            Options of this solve.
+
+        Returns
+        -------
+        ConicAnswer
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not override minimise")
+
+    def solve(self, model: Any, **kwds: Any) -> Results:
+        """Solve a model.
+
+        Parameters
+        ----------
+        model : Block
+            The Pyomo model or block.
+        **kwds
+            Options of this solve, the entries of ``CONFIG``.
+
+        Returns
+        -------
+        Results
+
+        Raises
+        ------
+        UnsupportedModelError, UnsupportedConeError
+            If the model is no convex conic program.
+        InputError
+            If an option is unknown or a coefficient is not finite.
+        SolverError
+            If the solver fails without an answer.
+        NoOptimalSolutionError
+            If the solve does not end at an optimum, unless
+            ``raise_exception_on_nonoptimal_result`` is False.
+        NoFeasibleSolutionError
+            If there is no point to load, unless ``load_solutions`` is False.
+        """
+        start = datetime.now(timezone.utc)
+        tick = time.perf_counter()
+        config = self.config(value=kwds, preserve_implicit=True)
+        if not self.available():
+            raise ApplicationError(
+                f"solver '{self.name}' is not available: {self.available()}"
+            )
+        if config.timer is None:
+            config.timer = HierarchicalTimer()
+        timer = config.timer
+        StaleFlagManager.mark_all_as_stale()
+
+        results = Results()
+        results.solver_name = self.name
+        results.solver_version = self.version()
+        results.solver_config = config
+        message = self._run(model, config, results)
+
+        if (
+            config.raise_exception_on_nonoptimal_result
+            and results.solution_status != SolutionStatus.optimal
+        ):
+            raise NoOptimalSolutionError(
+                f"{message}. Set raise_exception_on_nonoptimal_result=False to get "
+                f"the results all the same"
+            )
+        if config.load_solutions:
+            if results.solution_status == SolutionStatus.noSolution:
+                raise NoFeasibleSolutionError(
+                    f"{message}. There is no point to load: set load_solutions=False "
+                    f"and look at results.termination_condition"
+                )
+            if results.solution_status != SolutionStatus.optimal:
+                logger.warning("%s: %s; its point is loaded", model.name, message)
+            timer.start("load solution")
+            results.solution_loader.load_solution()
+            timer.stop("load solution")
+        results.timing_info.start_timestamp = start
+        results.timing_info.wall_time = time.perf_counter() - tick
+        results.timing_info.timer = timer
+        return results
+
+    def _run(self, model: Any, config: Any, results: Results) -> str:
+        """Compile and solve; fill the results and return one sentence about them."""
+        timer = config.timer
+        timer.start("compile")
+        try:
+            form = compile_conic(model)
+        except InfeasibleConstraintException as error:
+            message = f"The model is infeasible as it stands: {error}"
+            results.solution_loader = NoSolutionSolutionLoader(model, message)
+            results.termination_condition = TerminationCondition.provenInfeasible
+            results.extra_info.solver_status = "not called"
+            return message
+        finally:
+            timer.stop("compile")
+
+        timer.start("optimize")
+        answer = self._answer(form, config)
+        timer.stop("optimize")
+        timer.start("check")
+        message = _fill(results, form, answer, config.residual_tolerance)
+        timer.stop("check")
+        return f"{self.name} stopped with {message}"
+
+    def _answer(self, form: ConicForm, config: Any) -> ConicAnswer:
+        if not form.variables:
+            return _constant_answer(form, config.residual_tolerance)
+        answer = self.minimise(form, config)
+        if answer.termination != TerminationCondition.infeasibleOrUnbounded:
+            return answer
+        # The direction proves that there is no optimum; whether there is a point to
+        # start from, so that the objective is unbounded, is another question.
+        if config.time_limit is not None:
+            config = config(preserve_implicit=True)
+            config.time_limit = max(config.time_limit - answer.seconds, 0.0)
+        zero = sp.csc_array(form.P.shape)
+        feasible = self.minimise(
+            dataclasses.replace(form, P=zero, c=np.zeros(len(form.c))), config
+        )
+        return dataclasses.replace(
+            answer if feasible.has_point else feasible,
+            status=f"{answer.status}, and {feasible.status} without objective",
+            termination={
+                TerminationCondition.convergenceCriteriaSatisfied: (
+                    TerminationCondition.unbounded
+                ),
+                TerminationCondition.provenInfeasible: (
+                    TerminationCondition.provenInfeasible
+                ),
+            }.get(feasible.termination, TerminationCondition.infeasibleOrUnbounded),
+            iterations=answer.iterations + feasible.iterations,
+            seconds=answer.seconds + feasible.seconds,
+            log=answer.log + feasible.log,
+        )
+
+
+def _constant_answer(form: ConicForm, tolerance: float) -> ConicAnswer:
+    """Check a model without free variables: there is nothing to solve."""
+    x = np.zeros(0)
+    feasible = form.primal_residual(x, relative=True) <= tolerance
+    return ConicAnswer(
+        status="constant",
+        termination=(
+            TerminationCondition.convergenceCriteriaSatisfied
+            if feasible
+            else TerminationCondition.provenInfeasible
+        ),
+        x=x,
+        z=np.zeros(len(form.b)),
+        has_point=feasible,
+    )
+
+
+def _fill(
+    results: Results, form: ConicForm, answer: ConicAnswer, tolerance: float
+) -> str:
+    """Translate an answer into results; what the point is, is measured here."""
+    info = results.extra_info
+    info.solver_status = answer.status
+    info.iteration_count = answer.iterations
+    results.timing_info.solver_time = answer.seconds
+    results.solver_log = answer.log
+    results.termination_condition = answer.termination
+    message = f"{answer.status} ({answer.termination.name})"
+
+    if form.variables:
+        if answer.termination == TerminationCondition.provenInfeasible:
+            info.certificate_residual = form.infeasibility_residual(answer.z)
+        elif answer.termination == TerminationCondition.unbounded:
+            info.certificate_residual = form.unboundedness_residual(answer.x)
+    finite = np.isfinite(answer.x).all() and np.isfinite(answer.z).all()
+    if not (answer.has_point and finite):
+        results.solution_loader = ConicSolutionLoader(form, message=message)
+        return message
+
+    x, z = answer.x, answer.z
+    results.solution_loader = ConicSolutionLoader(form, x, z, message)
+    info.primal_residual = form.primal_residual(x)
+    info.dual_residual = form.dual_residual(x, z)
+    info.dual_objective = form.sense * form.dual_objective(x, z)
+    info.gap = form.objective(x) - form.dual_objective(x, z)
+    residual = form.primal_residual(x, relative=True)
+    feasible = residual <= tolerance
+    if answer.termination == TerminationCondition.convergenceCriteriaSatisfied:
+        results.solution_status = SolutionStatus.optimal
+        if not feasible:
+            info.warning = (
+                f"the solver says {answer.status}, but its point violates a row or "
+                f"cone by {info.primal_residual:.2g} ({residual:.2g} relative to the "
+                f"data, tolerance {tolerance:.2g}); scale the model better or ask "
+                f"for tighter tolerances"
+            )
+            logger.warning("%s: %s", form.model.name, info.warning)
+    elif feasible:
+        results.solution_status = SolutionStatus.feasible
+    else:
+        results.solution_status = SolutionStatus.infeasible
+        message += f" at a point that violates a row or cone by {residual:.2g}"
+    if form.has_objective and results.solution_status != SolutionStatus.infeasible:
+        results.incumbent_objective = form.sense * form.objective(x)
+    return message
