@@ -27,6 +27,7 @@ __all__ = ["ReLUNetwork"]
 
 _FORMAT = "pyomo_relu.ReLUNetwork"
 _VERSION = 1
+_SHOWN_NEURONS = 20
 
 
 def _as_layer(values: ArrayLike, name: str) -> Array:
@@ -322,13 +323,16 @@ class ReLUNetwork:
         )
 
     def __str__(self) -> str:
-        """Return a table of the neurons, largest ``|u||v|`` first."""
+        """Return a table of the largest neurons by ``|u||v|``."""
         size = np.linalg.norm(self.first, axis=0) * np.linalg.norm(self.second, axis=1)
         lines = [repr(self)]
-        for j in np.argsort(-size, kind="stable"):
+        shown = np.argsort(-size, kind="stable")[:_SHOWN_NEURONS]
+        for j in shown:
             u = " ".join(f"{x: .4g}" for x in self.first[:, j])
             v = " ".join(f"{x: .4g}" for x in self.second[j])
             lines.append(f"  |u||v| = {size[j]:.4g}   u = [{u}]   v = [{v}]")
+        if len(size) > len(shown):
+            lines.append(f"  ... and {len(size) - len(shown)} smaller ones")
         return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from pyomo.environ import value
 
 from pyomo_relu.errors import SolverError
 from pyomo_relu.network import ReLUNetwork
@@ -105,12 +106,7 @@ def _moments(model: Any, program: NetworkProgram) -> list[_Moment]:
     for i in program.active.tolist():
         leaves = leaf_cones(model.cone[i])
         for leaf in leaves:
-            values = leaf.numeric()
-            if not np.isfinite(values).all():
-                raise SolverError(
-                    f"cone {leaf.name!r} has variables without a value: solve the "
-                    "model before its network is recovered."
-                )
+            values = _values(leaf)
             m = leaf.order - leaf.free
             A, W = values[:m, :m], values[:m, m:]
             R = program.frame(i)[0] if leaf.rays is None else leaf.rays
@@ -118,3 +114,13 @@ def _moments(model: Any, program: NetworkProgram) -> list[_Moment]:
             piece = R if len(leaves) > 1 and R.shape[1] == len(R) else None
             found.append(_Moment(R @ A @ R.T, R @ W, i, piece))
     return found
+
+
+def _values(cone: Any) -> Array:
+    unset = any(value(entry, exception=False) is None for entry in cone.upper_triangle)
+    if unset or not np.isfinite(matrix := cone.numeric()).all():
+        raise SolverError(
+            f"cone {cone.name!r} has variables without a finite value: solve the "
+            "model before its network is recovered."
+        )
+    return matrix

@@ -1,0 +1,80 @@
+"""Completely positive factors over polyhedral cones."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyomo_relu.recovery import factor_in_cone
+
+
+def random_cone(rng, r):
+    """Return (rays, facets) of a random simplicial cone."""
+    rays = rng.normal(size=(r, r))
+    while np.linalg.cond(rays) > 50:
+        rays = rng.normal(size=(r, r))
+    rays /= np.linalg.norm(rays, axis=0)
+    facets = np.linalg.inv(rays)
+    return rays, facets / np.linalg.norm(facets, axis=1, keepdims=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 100_000), r=st.integers(1, 4), rank=st.integers(1, 2))
+def test_low_rank_moments_are_factored_exactly(seed, r, rank):
+    rng = np.random.default_rng(seed)
+    rays, facets = random_cone(rng, r)
+    B = rays @ rng.exponential(size=(r, rank))
+    factors, exact = factor_in_cone(B @ B.T, facets)
+    size = np.abs(B).max()
+    assert exact
+    assert (facets @ factors >= -1e-9 * size).all()
+    np.testing.assert_allclose(factors @ factors.T, B @ B.T, atol=1e-7 * size**2)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("r", [3, 4])
+def test_full_rank_moments_in_the_interior_are_factored(seed, r):
+    rng = np.random.default_rng(seed)
+    rays, facets = random_cone(rng, r)
+    B = rays @ (0.2 + rng.exponential(size=(r, 3 * r)))
+    factors, exact = factor_in_cone(B @ B.T, facets)
+    assert exact
+    assert (facets @ factors >= -1e-9).all()
+    np.testing.assert_allclose(
+        factors @ factors.T, B @ B.T, atol=1e-3 * np.trace(B @ B.T)
+    )
+
+
+def test_a_moment_outside_is_said_to_be_inexact():
+    """The identity is no sum of squares of vectors in a cone narrower than 90."""
+    narrow = np.array([[0.5, -1.0], [0.5, 1.0]])
+    factors, exact = factor_in_cone(np.eye(2), narrow)
+    assert not exact
+    assert (narrow @ factors >= -1e-12).all()
+
+
+def test_horn_like_moments_do_not_pass_for_factored():
+    """Doubly nonnegative, not completely positive: <Horn, A> < 0 (order five)."""
+    horn = np.array(
+        [
+            [1, -1, 1, 1, -1],
+            [-1, 1, -1, 1, 1],
+            [1, -1, 1, -1, 1],
+            [1, 1, -1, 1, -1],
+            [-1, 1, 1, -1, 1],
+        ],
+        float,
+    )
+    root = (1.0 + np.sqrt(5.0)) / 2.0
+    A = np.eye(5) * 1.0
+    for i in range(5):
+        A[i, (i + 1) % 5] = A[(i + 1) % 5, i] = 1.0 / root
+    assert np.sum(horn * A) < 0 <= np.linalg.eigvalsh(A).min() + 1e-12
+    assert not factor_in_cone(A, np.eye(5))[1]
+
+
+@pytest.mark.parametrize("U", [np.zeros((2, 2)), -1e-12 * np.eye(2)])
+def test_nothing_has_no_factors(U):
+    factors, exact = factor_in_cone(U, np.eye(2))
+    assert factors.shape == (2, 0)
+    assert exact

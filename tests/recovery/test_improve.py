@@ -1,0 +1,54 @@
+"""Local improvement: monotone, stationary, and right about faces."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyomo_relu.network import ReLUNetwork
+from pyomo_relu.problem import TrainingProblem
+from pyomo_relu.recovery import improve, improve_network
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), m=st.integers(0, 5))
+def test_the_objective_never_rises(seed, m):
+    rng = np.random.default_rng(seed)
+    problem = TrainingProblem(rng.normal(size=(7, 3)), rng.normal(size=(7, 2)), 0.1)
+    start = ReLUNetwork(rng.normal(size=(3, m)), rng.normal(size=(m, 2)))
+    found = improve_network(problem, start)
+    assert found.objective(problem) <= start.balance().objective(problem) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_derivatives_match_differences(seed):
+    rng = np.random.default_rng(seed)
+    problem = TrainingProblem(rng.normal(size=(6, 3)), rng.normal(size=(6, 2)), 0.1)
+    first = rng.normal(size=(3, 3))
+    # One neuron on the hyperplane of sample 0: it moves in a plane.
+    x = problem.scaled.X[0]
+    first[:, 1] -= x * (x @ first[:, 1]) / (x @ x)
+    smooth = improve._FixedPatterns(problem.scaled, first, 1e-8)
+    assert smooth.sizes == [3, 2, 3]
+    theta = np.concatenate([*smooth.coordinates(first), rng.normal(size=6)])
+    gradient, hessian = smooth.derivatives(theta)
+    steps = 1e-6 * np.eye(len(theta))
+    slopes = [(smooth.value(theta + h) - smooth.value(theta - h)) / 2e-6 for h in steps]
+    np.testing.assert_allclose(gradient, slopes, atol=1e-8)
+    curvature = [
+        (smooth.derivatives(theta + h)[0] - smooth.derivatives(theta - h)[0]) / 2e-6
+        for h in steps
+    ]
+    np.testing.assert_allclose(hessian, curvature, atol=1e-8)
+
+
+def test_a_neuron_on_a_hyperplane_stays_where_the_optimum_has_it():
+    """One output, X = I, Y = (1, -1): two neurons, each on the other's hyperplane."""
+    problem = TrainingProblem(np.eye(2), [1.0, -1.0], beta=0.1)
+    rough = ReLUNetwork(
+        np.array([[0.93, 1e-7], [-1e-7, 0.96]]), np.array([[0.93], [-0.96]])
+    )
+    found = improve_network(problem, rough)
+    # Soft thresholding of each sample: beta |y| - beta^2 / 2 apiece.
+    assert found.objective(problem) == pytest.approx(2 * (0.1 - 0.005), rel=1e-12)
+    assert found.n_neurons == 2

@@ -1,0 +1,150 @@
+"""The whole path: known optima, degenerate data, higher rank, interruption."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_linnerud
+
+from pyomo_relu import ReLUNetwork, TrainingProblem, sample_cells, train, training
+from pyomo_relu.errors import InputError, TooManyCellsError
+from tests.instances import REFERENCE, degenerate_data, reference_data
+
+
+@pytest.mark.parametrize("seed", sorted(REFERENCE))
+def test_reference_optima(seed):
+    result = train(*reference_data(seed), 0.2, gap=1e-8)
+    assert result.converged
+    assert result.certificate.complete
+    assert result.certificate.gap <= 1e-8
+    assert result.certificate.objective == pytest.approx(REFERENCE[seed], abs=1e-6)
+    assert result.network.objective(result.problem) == result.certificate.objective
+    assert result.history[-1].model_objective == pytest.approx(
+        REFERENCE[seed], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", degenerate_data())
+def test_degenerate_data(name):
+    X, Y = degenerate_data()[name]
+    result = train(X, Y, 0.1)
+    assert result.converged
+    assert result.certificate.complete
+    assert result.certificate.gap <= 1e-6
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.6, 1.2])
+def test_closed_form_of_orthogonal_samples(beta):
+    """X X^T = I, one-hot Y: soft thresholding, one neuron a class (design)."""
+    rng = np.random.default_rng(0)
+    X = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    Y = np.eye(3)[[0, 0, 0, 1, 1, 2]]
+    norms = np.sqrt([3.0, 2.0, 1.0])
+    optimum = np.where(norms > beta, beta * norms - beta**2 / 2, norms**2 / 2).sum()
+    result = train(X, Y, beta)
+    assert result.certificate.objective == pytest.approx(optimum, abs=1e-7)
+    assert result.certificate.lower_bound == pytest.approx(optimum, abs=1e-7)
+    assert result.network.n_neurons == np.sum(norms > beta)
+
+
+@pytest.mark.parametrize("beta", [0.1, 1.0])
+def test_linnerud(beta):
+    data = load_linnerud()
+    X, Y = (
+        (table - table.mean(axis=0)) / table.std(axis=0)
+        for table in (data.data, data.target)
+    )
+    result = train(X, Y, beta)
+    assert result.converged
+    assert result.certificate.complete
+    assert result.certificate.gap <= 1e-6
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(1, 8),
+    d=st.integers(1, 3),
+    c=st.integers(1, 3),
+    beta=st.sampled_from([0.01, 0.3, 3.0]),
+)
+def test_random_grids_are_solved(seed, n, d, c, beta):
+    """Small integers: zero rows, repeated rows, deficient rank, all at once."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-2, 3, size=(n, d))
+    result = train(X, rng.integers(-2, 3, size=(n, c)), beta)
+    assert result.converged
+    assert result.certificate.complete
+
+
+def test_rank_four_is_closed_by_a_partition_where_dnn_is_loose():
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        rng.normal(size=(8, 3))
+    result = train(rng.normal(size=(8, 4)), rng.normal(size=(8, 3)), 0.1, gap=1e-8)
+    assert result.converged
+    bounds = [entry.lower_bound for entry in result.history]
+    values = [entry.network_objective for entry in result.history]
+    assert bounds == sorted(bounds)
+    assert values == sorted(values, reverse=True)
+
+
+def test_sampled_cells_train_and_do_not_overclaim():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(30, 10)), rng.normal(size=(30, 1))
+    with pytest.raises(TooManyCellsError, match="sample_cells"):
+        train(X, Y, 1.0)
+    problem = TrainingProblem(X, Y, 1.0)
+    result = train(X, Y, 1.0, cells=sample_cells(problem, 8, seed=0))
+    assert not result.certificate.complete
+    assert not result.converged
+    assert result.certificate.lower_bound < result.certificate.objective
+    assert "trivial" in result.certificate.reason
+
+
+def test_all_zero_samples_need_no_solver():
+    result = train(np.zeros((3, 2)), [1.0, 2.0, 2.0], 0.1)
+    assert result.network.n_neurons == 0
+    assert result.certificate.objective == 4.5
+    assert result.converged
+
+
+def test_interruption_keeps_the_best_network(monkeypatch):
+    X, Y = reference_data(0)
+    calls = []
+    real = training.solve
+
+    def interrupted(model, **options):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(model)
+        return real(model, **options)
+
+    # A poor first network, so that a second round is begun.
+    monkeypatch.setattr(training, "solve", interrupted)
+    monkeypatch.setattr(
+        training,
+        "recover_network",
+        lambda model: ReLUNetwork([[1.0]] * 3, [[1.0, 0.0]]),
+    )
+    result = train(X, Y, 0.2)
+    assert result.interrupted
+    assert not result.converged
+    assert len(result.history) == 1
+    with pytest.raises(KeyboardInterrupt):
+        train(X, Y, 0.2)
+
+
+def test_progress_is_told():
+    stages = []
+    train(*reference_data(0), 0.2, progress=stages.append)
+    assert stages[0] == "enumerating cells"
+    assert any("solving dnn" in stage for stage in stages)
+
+
+def test_bad_arguments_are_refused():
+    for gap in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match="gap must be positive"):
+            train([[1.0]], [1.0], 0.1, gap=gap)
+    with pytest.raises(InputError, match="beta"):
+        train([[1.0]], [1.0], 0.0)
