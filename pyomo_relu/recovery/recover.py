@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pyomo.environ import value
 
+from pyomo_relu.cones import PSDConeData
 from pyomo_relu.errors import SolverError
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.programs.network_program import (
@@ -110,8 +111,10 @@ def _moments(model: Any, program: NetworkProgram) -> list[_Moment]:
             m = leaf.order - leaf.free
             A, W = values[:m, :m], values[:m, m:]
             R = program.frame(i)[0] if leaf.rays is None else leaf.rays
-            # A piece of a partition is smaller than its cell.
-            piece = R if len(leaves) > 1 and R.shape[1] == len(R) else None
+            # A simplicial piece of a partition is smaller than its cell; the rays of
+            # a semidefinite cone are a basis and bound nothing.
+            simplicial = R.shape[1] == len(R) and not isinstance(leaf, PSDConeData)
+            piece = R if len(leaves) > 1 and simplicial else None
             found.append(_Moment(R @ A @ R.T, R @ W, i, piece))
     return found
 

@@ -77,7 +77,7 @@ def test_sampled_cells_give_a_network():
 def test_an_unsolved_model_is_refused():
     model = build_completely_positive(TrainingProblem(*reference_data(0), beta=0.2))
     relax(model, "dnn")
-    with pytest.raises(SolverError, match="without a value"):
+    with pytest.raises(SolverError, match="without a finite value"):
         recover_network(model)
     with pytest.raises(InputTypeError, match="not a network program"):
         recover_network(pyo.ConcreteModel())

@@ -1,0 +1,22 @@
+"""Relaxations of the matrix cones, each a Pyomo transformation.
+
+``relu.dnn``, ``relu.psd`` and ``relu.partition`` are registered by import; they
+compose, and can be reversed.
+"""
+
+from pyomo_relu.tiers.direction import BoundDirection, bound_direction
+from pyomo_relu.tiers.dnn import DoublyNonnegativeTier
+from pyomo_relu.tiers.partition import PartitionTier
+from pyomo_relu.tiers.psd import PSDTier
+from pyomo_relu.tiers.relax import relax
+from pyomo_relu.tiers.replacement import leaf_cones
+
+__all__ = [
+    "BoundDirection",
+    "DoublyNonnegativeTier",
+    "PSDTier",
+    "PartitionTier",
+    "bound_direction",
+    "leaf_cones",
+    "relax",
+]

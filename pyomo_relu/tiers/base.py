@@ -1,0 +1,331 @@
+"""What all tiers share: options, targets, bookkeeping and the way back."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+from pyomo.common.config import ConfigDict, ConfigValue, IsInstance
+from pyomo.core.base import (
+    ReverseTransformationToken,
+    Transformation,
+    TransformationFactory,
+)
+from pyomo.core.base.block import Block, BlockData
+from pyomo.core.util import target_list
+from pyomo.gdp.util import is_child_of
+
+from pyomo_relu.cones import Cone, ConeData, cone_data_objects
+from pyomo_relu.errors import InputError, InputTypeError
+from pyomo_relu.tiers.replacement import (
+    Replacement,
+    leaf_cones,
+    record_of,
+    replacement_of,
+)
+
+__all__ = [
+    "Created",
+    "Tier",
+    "add_beside",
+    "register_tier",
+    "replace_by",
+    "tier_config",
+]
+
+
+class Created(NamedTuple):
+    """What a tier made of the cones of one component.
+
+    Attributes
+    ----------
+    component : component
+        The one component added beside the original, None where nothing was.
+    leaves : list of lists of cone data
+        For each cone in turn what stands for it; an empty list leaves it alone.
+    links : tuple of components
+        Constraints that tie the leaves to the original matrices.
+    """
+
+    component: Any
+    leaves: list[list[ConeData]]
+    links: tuple[Any, ...] = ()
+
+
+def tier_config(name: str) -> ConfigDict:
+    """Return the options that every tier has.
+
+    Parameters
+    ----------
+    name : str
+        Name of the transformation.
+    """
+    config = ConfigDict(name)
+    config.declare(
+        "targets",
+        ConfigValue(
+            default=None,
+            domain=target_list,
+            description="cone, block or list of these to transform",
+            doc="""
+            Cone components, single cones, or blocks whose cones are to be replaced.
+            By default all cones of the model that this tier takes. A cone that was
+            replaced before stands for what replaced it. With `create_using`, targets
+            are components of the original model.""",
+        ),
+    )
+    config.declare(
+        "reverse",
+        ConfigValue(
+            default=None,
+            domain=IsInstance(ReverseTransformationToken),
+            description="token of an earlier call, to be undone",
+            doc="""
+            The token that `apply_to` returned. The call then removes what that call
+            added and activates the cones that it replaced. Tiers applied later to
+            the same cones must be reversed first.""",
+        ),
+    )
+    return config
+
+
+class Tier(Transformation):
+    """Base of the tiers; a subclass says what it takes and what it makes of it."""
+
+    #: Name of the transformation.
+    name: ClassVar[str]
+    #: Data classes of the cones that it replaces.
+    takes: ClassVar[tuple[type[ConeData], ...]]
+    #: What becomes of the feasible set: "same", or "outer" when it grows.
+    side: ClassVar[str] = "outer"
+    #: Whether nothing is lost where there is one free coordinate and the model weighs
+    #: the leading block by one semidefinite matrix only.
+    exact_if_weighed_by_one_matrix: ClassVar[bool] = False
+    CONFIG: ClassVar[ConfigDict]
+
+    def replace(self, component: Any, cones: list[ConeData], config: Any) -> Created:
+        """Add what replaces some cones of one component beside that component.
+
+        Parameters
+        ----------
+        component : Cone
+            The component.
+        cones : list of cone data
+            Active members of it.
+        config : ConfigDict
+            The options.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def loses_nothing(cls, cone: ConeData) -> str | None:
+        """Return why the tier is exact for a cone, as words after "with".
+
+        Parameters
+        ----------
+        cone : cone data
+            A cone that the tier has replaced or would replace.
+        """
+        return None
+
+    def _apply_to(self, model: Any, **kwds: Any) -> ReverseTransformationToken | None:
+        if not isinstance(model, BlockData):
+            raise InputTypeError(
+                f"{self.name} takes a model or block; got {type(model).__name__}."
+            )
+        unknown = sorted(set(kwds) - set(self.CONFIG) - {"options"})
+        if unknown:
+            raise InputError(
+                f"{self.name} has no option {unknown[0]!r}; its options are "
+                f"{', '.join(sorted(self.CONFIG))}."
+            )
+        try:
+            config = self.CONFIG(kwds.pop("options", {}))
+            config.set_value(kwds)
+        except ValueError as error:
+            raise InputError(f"{self.name}: {error}") from error
+        if config.reverse is not None:
+            self._reverse(model, config)
+            return None
+        made: dict[str, list[Any]] = {"components": [], "cones": []}
+        try:
+            for component, cones in self._select(model, config.targets):
+                self._replace_one(component, cones, config, made)
+        except Exception:
+            _undo(made)
+            raise
+        return ReverseTransformationToken(
+            type(self),
+            model,
+            (model,) if config.targets is None else config.targets,
+            made,
+        )
+
+    def _replace_one(
+        self, component: Any, cones: list[ConeData], config: Any, made: Any
+    ) -> None:
+        created = self.replace(component, cones, config)
+        if created.component is None:
+            return
+        made["components"].append(created.component)
+        record = record_of(component.parent_block())
+        for cone, leaves in zip(cones, created.leaves, strict=True):
+            if leaves:
+                record.replacements[cone] = Replacement(
+                    self.name, tuple(leaves), created.links
+                )
+                cone.deactivate()
+                made["cones"].append(cone)
+        if not any(member.active for member in component.values()):
+            component.deactivate()
+
+    def _select(
+        self, model: Any, targets: list[Any] | None
+    ) -> list[tuple[Any, list[ConeData]]]:
+        """Return the cones to replace, grouped by component."""
+        cones: dict[int, ConeData] = {}
+        if targets is None:
+            cones = {id(c): c for c in cone_data_objects(model, kinds=self.takes)}
+        known: dict[Any, bool] = {}
+        for target in targets or ():
+            if not is_child_of(parent=model, child=target, knownBlocks=known):
+                raise InputError(
+                    f"target {target.name!r} is not a component of {model.name!r}."
+                )
+            cones.update((id(cone), cone) for cone in self._targeted(target))
+        groups: dict[int, tuple[Any, list[ConeData]]] = {}
+        for cone in cones.values():
+            component = cone.parent_component()
+            groups.setdefault(id(component), (component, []))[1].append(cone)
+        return list(groups.values())
+
+    def _targeted(self, target: Any) -> list[ConeData]:
+        kinds = " or ".join(sorted(kind.kind for kind in self.takes))
+        if isinstance(target, (Cone, ConeData)):
+            members = [target] if isinstance(target, ConeData) else target.values()
+            leaves = [leaf for cone in members for leaf in leaf_cones(cone)]
+            active = [leaf for leaf in leaves if leaf.active]
+            cones = [leaf for leaf in active if isinstance(leaf, self.takes)]
+            if active and not cones:
+                raise InputError(
+                    f"{self.name} replaces {kinds} cones; {active[0].name!r}, which "
+                    f"is or stands for target {target.name!r}, is a "
+                    f"{active[0].kind} cone."
+                )
+        elif isinstance(target, (Block, BlockData)):
+            cones = list(cone_data_objects(target, kinds=self.takes))
+        else:
+            raise InputError(
+                f"target {target.name!r} is a {type(target).__name__}; {self.name} "
+                "takes cones, or blocks that contain them."
+            )
+        if not cones:
+            raise InputError(f"target {target.name!r} has no active {kinds} cone.")
+        return cones
+
+    def _reverse(self, model: Any, config: Any) -> None:
+        token = config.reverse
+        token.check_token_valid(type(self), model, (model,))
+        if config.targets is not None:
+            raise InputError(
+                "a token reverses all that its call did; leave targets out."
+            )
+        made = token.reverse_dict
+        if not made:
+            raise InputError(
+                "this token has been used before; a token reverses one call, once."
+            )
+        for cone in made["cones"]:
+            for leaf in record_of(cone.parent_block()).replacements[cone].leaves:
+                later = replacement_of(leaf)
+                if later is not None:
+                    raise InputError(
+                        f"{leaf.name!r} was replaced by {later.tier} afterwards; "
+                        "reverse that first."
+                    )
+        _undo(made)
+        made.clear()
+
+
+def _undo(made: dict[str, list[Any]]) -> None:
+    """Remove what was added and activate what was replaced."""
+    for component in made["components"]:
+        component.parent_block().del_component(component)
+    for cone in made["cones"]:
+        del record_of(cone.parent_block()).replacements[cone]
+        cone.activate()
+
+
+def add_beside(component: Any, suffix: str, new: Any) -> Any:
+    """Add a component to the block of another, under a name made from its name.
+
+    Parameters
+    ----------
+    component : component
+        The other.
+    suffix : str
+        Ending of the name, numbered where the name is taken.
+    new : component
+        What to add.
+
+    Returns
+    -------
+    component
+        `new`.
+    """
+    block = component.parent_block()
+    name = base = f"{component.local_name}_{suffix}"
+    number = 0
+    while block.component(name) is not None or hasattr(block, name):
+        number += 1
+        name = f"{base}_{number}"
+    block.add_component(name, new)
+    return new
+
+
+def register_tier(name: str, doc: str) -> Any:
+    """Return a class decorator that names a tier and registers it with Pyomo.
+
+    Parameters
+    ----------
+    name : str
+        Name of the transformation.
+    doc : str
+        What ``pyomo help --transformations`` prints.
+    """
+
+    def decorate(cls: type[Tier]) -> type[Tier]:
+        cls.name = name
+        return TransformationFactory.register(name, doc=doc)(cls)
+
+    return decorate
+
+
+def _index_of(component: Any, cones: list[ConeData]) -> tuple[Any, ...]:
+    """Return the index sets for a component that has a member for each cone."""
+    if not component.is_indexed():
+        return ()
+    if len(cones) == len(component):
+        return (component.index_set(),)
+    return ([cone.index() for cone in cones],)
+
+
+def replace_by(
+    kind: type[Cone], suffix: str, component: Any, cones: list[ConeData]
+) -> Created:
+    """Put the same matrices into cones of another kind.
+
+    Parameters
+    ----------
+    kind : cone component class
+        The other kind.
+    suffix : str
+        Ending of the new component's name.
+    component : Cone
+        The component of the cones.
+    cones : list of cone data
+        Members of it.
+    """
+    contents = {cone.index(): cone.content for cone in cones}
+    new = kind.from_contents(contents, *_index_of(component, cones))
+    add_beside(component, suffix, new)
+    return Created(new, [[new[index]] for index in contents])
