@@ -19,8 +19,9 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = ["factor_in_cone"]
 
-_STARTS = 5
-_ITERATIONS = 400
+_ON_FACET = 1e-4
+_STARTS = 3
+_ITERATIONS = 200
 
 
 def factor_in_cone(
@@ -44,7 +45,7 @@ def factor_in_cone(
     Returns
     -------
     factors : (r, p) array
-        Vectors of the cone (exactly, up to rounding).
+        Vectors of the cone, up to 1e-4 of their size at facets that hold all of `U`.
     exact : bool
         Whether the sum of their outer products is `U` up to the tolerance.
 
@@ -64,7 +65,10 @@ def factor_in_cone(
     # Rows g with g t >= 0: the cone in the coordinates of the factor L.
     G = facets @ L
     norms = np.linalg.norm(G, axis=1)
-    G = G[norms > 1e-12 * norms.max()] / norms[norms > 1e-12 * norms.max(), None]
+    # A facet that contains the range of U up to an interior point's accuracy has a row
+    # of noise, whose sign says nothing.
+    used = norms > _ON_FACET * norms.max()
+    G = G[used] / norms[used, None]
     if L.shape[1] == 1:
         T = np.array([[1.0 if G.sum() >= 0.0 else -1.0]])
     elif L.shape[1] == 2:
@@ -106,7 +110,9 @@ def _orthonormal_pair(G: Array) -> Array:
 def _alternate(G: Array) -> Array:
     """Return orthonormal rows whose columns nearly lie in ``{t : G t >= 0}``."""
     q = G.shape[1]
-    p = q * (q + 1) // 2
+    # Enough columns for any factorisation of order q would be q (q + 1) / 2; twice the
+    # rank is enough in practice, and these are many.
+    p = min(q * (q + 1) // 2, 2 * q)
     best, best_error = np.eye(q), np.inf
     rng = np.random.default_rng(0)
     for _ in range(_STARTS):

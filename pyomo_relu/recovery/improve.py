@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.linalg import block_diag, null_space
+from scipy.linalg import null_space
 
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import ScaledProblem, TrainingProblem
@@ -19,7 +19,14 @@ __all__ = ["improve_network"]
 #: is not known: each of these is tried, the likeliest first. Larger ones are safe,
 #: since a network is judged by its own objective.
 _TOLERANCES = (1e-4, 1e-5, 1e-3, 1e-6, 1e-7, 1e-8)
-_MAX_STEPS = 60
+_MAX_STEPS = 150
+_MAX_ROUNDS = 10
+_WORTH_A_ROUND = 1e-10
+_MAX_KINKS = 20
+#: Gradients (relative to the point, in scaled units) that count as zero, and that no
+#: step makes smaller.
+_STATIONARY = 1e-9
+_ROUNDING = 1e-13
 #: Objectives this close, relatively, are equal up to rounding.
 _TIE = 1e-13
 
@@ -56,135 +63,193 @@ def improve_network(problem: TrainingProblem, network: ReLUNetwork) -> ReLUNetwo
     start = network.balance()
     if start.objective(problem) < best_value:
         best, best_value = start, start.objective(problem)
-    while True:
+    stationary = False
+    for _ in range(_MAX_ROUNDS):
         round_value = best_value
-        # A start is not stationary: at equal values (they are flat to first order)
-        # a point that Newton's method has reached is the better one.
-        slack = _TIE
         for tolerance in _TOLERANCES:
-            candidate = best.merge(tolerance)
-            candidate = _descend(problem.scaled, candidate, tolerance).merge()
+            candidate, ended = _descend(
+                problem.scaled, best.merge(tolerance), tolerance
+            )
+            candidate = candidate.merge()
             value = candidate.objective(problem)
-            if value <= best_value * (1.0 + slack):
-                best, best_value = candidate, min(value, best_value)
-                slack = -_TIE
-        if best_value >= round_value * (1.0 - _TIE):
-            return best
+            # Values are flat to first order: at equal ones the stationary point is the
+            # better network, and gives the better dual point.
+            tie = _TIE if ended and not stationary else -_TIE
+            if value <= best_value * (1.0 + tie):
+                best, best_value, stationary = candidate, value, ended
+        if stationary and best_value >= round_value * (1.0 - _WORTH_A_ROUND):
+            break
+    return best
 
 
 def _descend(
     scaled: ScaledProblem, network: ReLUNetwork, tolerance: float
-) -> ReLUNetwork:
+) -> tuple[ReLUNetwork, bool]:
+    """Return where the descent ends, and whether that is a stationary point."""
     first, second = scaled.from_user(network)
     u_norm, v_norm = np.linalg.norm(first, axis=0), np.linalg.norm(second, axis=1)
     size = u_norm * v_norm
     keep = size > tolerance * size.max(initial=0.0)
     if not keep.any():
-        return network
+        return network, False
     # Balanced in scaled units, where the penalty is the scaled one.
     factor = np.sqrt(v_norm[keep] / u_norm[keep])
     first, second = first[:, keep] * factor, second[keep] / factor[:, None]
-    smooth = _FixedPatterns(scaled, first, tolerance)
-    start = np.concatenate([*smooth.coordinates(first), second.ravel()])
-    a, v = smooth.split(_newton(smooth, start))
-    u = np.column_stack([Q @ x for Q, x in zip(smooth.spans, a, strict=True)])
-    return scaled.to_user(u, v)
+    faces, theta = _Faces.through(scaled, first, second, tolerance)
+    faces, theta, ended = _newton(faces, theta)
+    return scaled.to_user(*faces.layers(theta)), ended
 
 
-class _FixedPatterns:
-    r"""(NN) in scaled units with every neuron's pattern and face fixed.
+class _Faces:
+    r"""(NN) in scaled units, each neuron in the span of a face: ``u_j = Q_j a_j``.
 
-    With ``H_j = D_j X Q_j`` (n, k_j), ``u_j = Q_j a_j``:
-
-    .. math:: \tfrac12\|\sum_j H_j a_j v_j^T - Y\|^2
+    .. math:: \tfrac12\|\sum_j (X Q_j a_j)_+ v_j^T - Y\|^2
               + \tfrac\beta2 \sum_j (|a_j|^2 + |v_j|^2)
+
+    Points are vectors ``theta``: all a, then all v.
     """
 
-    def __init__(self, scaled: ScaledProblem, first: Array, tolerance: float) -> None:
-        X, self.Y, self.beta = scaled.X, scaled.Y, scaled.beta
-        self.X = X
-        values = X @ first
+    def __init__(self, scaled: ScaledProblem, spans: list[Array]) -> None:
+        self.scaled, self.spans = scaled, spans
+        self.sizes = [Q.shape[1] for Q in spans]
+        self.owner = np.repeat(np.arange(len(spans)), self.sizes)
+        #: Samples in the coordinates of all faces, side by side (n, sum of sizes).
+        self.samples = scaled.X @ np.hstack(spans) if spans else scaled.X[:, :0]
+        #: Hyperplanes that do not contain the face, (n, m).
+        norms = np.linalg.norm(scaled.X, axis=1)[:, None]
+        self.crosses = self._sum(self.samples**2) > 1e-20 * norms**2
+
+    @classmethod
+    def through(
+        cls, scaled: ScaledProblem, first: Array, second: Array, tolerance: float
+    ) -> tuple[_Faces, Array]:
+        """Return the faces that neurons lie on up to a tolerance, and the point."""
+        X = scaled.X
         sizes = np.linalg.norm(X, axis=1)[:, None] * np.linalg.norm(first, axis=0)
-        near = (np.abs(values) <= tolerance * sizes) & (sizes > 0.0)
-        self.spans: list[Array] = []
-        self.features: list[Array] = []
-        for j in range(first.shape[1]):
-            span = np.eye(X.shape[1])
-            if near[:, j].any():
-                face = null_space(X[near[:, j]], rcond=1e-6)
-                span = face if face.shape[1] else span
-            self.spans.append(span)
-            self.features.append((values[:, j] > 0.0)[:, None] * (X @ span))
-        self.sizes = [Q.shape[1] for Q in self.spans]
-        self.outputs = self.Y.shape[1]
+        near = (np.abs(X @ first) <= tolerance * sizes) & (sizes > 0.0)
+        spans = []
+        for on in near.T:
+            face = null_space(X[on], rcond=1e-6) if on.any() else np.eye(X.shape[1])
+            spans.append(face if face.shape[1] else np.eye(X.shape[1]))
+        a = [Q.T @ u for Q, u in zip(spans, first.T, strict=True)]
+        return cls(scaled, spans), np.concatenate([*a, second.ravel()])
 
-    def coordinates(self, first: Array) -> list[Array]:
-        return [Q.T @ u for Q, u in zip(self.spans, first.T, strict=True)]
+    def _sum(self, columns: Array) -> Array:
+        """Add up the columns (n, sum of sizes) of each neuron."""
+        starts = np.cumsum([0, *self.sizes[:-1]])
+        return np.add.reduceat(columns, starts, axis=1) if self.sizes else columns
 
-    def split(self, theta: Array) -> tuple[list[Array], Array]:
-        total = sum(self.sizes)
-        a = np.split(theta[:total], np.cumsum(self.sizes)[:-1])
-        return a, theta[total:].reshape(-1, self.outputs)
+    def split(self, theta: Array) -> tuple[Array, Array]:
+        """Return all a, and v (m, c)."""
+        total = len(self.owner)
+        return theta[:total], theta[total:].reshape(len(self.spans), -1)
+
+    def layers(self, theta: Array) -> tuple[Array, Array]:
+        """Return first (r, m) and second layer (m, c)."""
+        a, v = self.split(theta)
+        parts = np.split(a, np.cumsum(self.sizes)[:-1])
+        u = [Q @ x for Q, x in zip(self.spans, parts, strict=True)]
+        return np.column_stack(u), v
+
+    def inner(self, theta: Array) -> Array:
+        """Return ``X u_j`` (n, m)."""
+        return self._sum(self.samples * theta[: len(self.owner)])
 
     def value(self, theta: Array) -> float:
-        """Return (NN) with true ReLUs: a step out of a cell pays for it."""
-        a, v = self.split(theta)
-        u = np.column_stack([Q @ x for Q, x in zip(self.spans, a, strict=True)])
-        residual = np.maximum(self.X @ u, 0.0) @ v - self.Y
-        return 0.5 * float(np.sum(residual**2) + self.beta * np.sum(theta**2))
-
-    def _hidden(self, a: list[Array]) -> Array:
-        return np.column_stack([H @ x for H, x in zip(self.features, a, strict=True)])
+        """Return (NN) at a point."""
+        residual = np.maximum(self.inner(theta), 0.0) @ self.split(theta)[1]
+        residual -= self.scaled.Y
+        return 0.5 * float(np.sum(residual**2) + self.scaled.beta * theta @ theta)
 
     def derivatives(self, theta: Array) -> tuple[Array, Array]:
-        """Return gradient and Hessian."""
-        a, v = self.split(theta)
-        hidden = self._hidden(a)
-        residual = hidden @ v - self.Y
-        stacked = np.hstack(self.features)
-        owner = np.repeat(np.arange(len(a)), self.sizes)
-        back = residual @ v.T
+        """Return gradient and Hessian on the cells that a point lies in."""
+        v = self.split(theta)[1]
+        inner = self.inner(theta)
+        hidden = np.maximum(inner, 0.0)
+        features = self.samples * (inner > 0.0)[:, self.owner]
+        residual = hidden @ v - self.scaled.Y
         gradient = np.concatenate(
-            [np.sum(stacked * back[:, owner], axis=0), (hidden.T @ residual).ravel()]
+            [
+                np.sum(features * (residual @ v.T)[:, self.owner], axis=0),
+                (hidden.T @ residual).ravel(),
+            ]
         )
-        aa = (stacked.T @ stacked) * (v @ v.T)[np.ix_(owner, owner)]
-        vv = np.kron(hidden.T @ hidden, np.eye(self.outputs))
+        aa = (features.T @ features) * (v @ v.T)[np.ix_(self.owner, self.owner)]
+        vv = np.kron(hidden.T @ hidden, np.eye(v.shape[1]))
         # d2/da_j dv_l = H_j^T (H_l a_l) v_j^T, plus H_j^T E where j == l.
-        av = np.einsum("pl,po->plo", stacked.T @ hidden, v[owner])
-        av = av.reshape(len(owner), -1)
-        av += block_diag(*[H.T @ residual for H in self.features])
+        av = np.einsum("pl,po->plo", features.T @ hidden, v[self.owner])
+        av[np.arange(len(self.owner)), self.owner] += features.T @ residual
+        av = av.reshape(len(self.owner), v.size)
         hessian = np.block([[aa, av], [av.T, vv]])
-        hessian[np.diag_indices_from(hessian)] += self.beta
-        return gradient + self.beta * theta, hessian
+        hessian[np.diag_indices_from(hessian)] += self.scaled.beta
+        return gradient + self.scaled.beta * theta, hessian
+
+    def kinks(self, theta: Array, step: Array, largest: float) -> list[Any]:
+        """Return (length, neuron, sample) where a step meets hyperplanes, in order."""
+        here, along = self.inner(theta), self.inner(step)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            length = -here / along
+        meets = self.crosses & (length >= 0.0) & (length <= largest)
+        rows, neurons = np.nonzero(meets)
+        order = np.argsort(length[rows, neurons], kind="stable")[:_MAX_KINKS]
+        return [(length[k, j], j, k) for k, j in zip(rows[order], neurons[order], strict=True)]
+
+    def restrict(self, theta: Array, j: int, k: int) -> tuple[_Faces, Array]:
+        """Put neuron j on the hyperplane of sample k; drop it if nothing is left."""
+        a, v = self.split(theta)
+        parts = np.split(a, np.cumsum(self.sizes)[:-1])
+        Q = self.spans[j]
+        inside = null_space((self.scaled.X[k] @ Q)[None, :])
+        spans = [*self.spans[:j], Q @ inside, *self.spans[j + 1 :]]
+        parts = [*parts[:j], inside.T @ parts[j], *parts[j + 1 :]]
+        if not inside.shape[1]:
+            del spans[j], parts[j]
+            v = np.delete(v, j, axis=0)
+        return _Faces(self.scaled, spans), np.concatenate([*parts, v.ravel()])
 
 
-def _newton(smooth: _FixedPatterns, theta: Array) -> Array:
-    """Newton's method with the Hessian's absolute eigenvalues: it descends.
+def _newton(faces: _Faces, theta: Array) -> tuple[_Faces, Array, bool]:
+    """Newton's method with the Hessian's absolute eigenvalues, and an active set.
 
-    Steps along null directions (rotations among the neurons of one cell leave the
-    function as it is) are left out.
+    Where a hyperplane stops a step, its neuron goes on in that hyperplane. Steps
+    along null directions (rotations among the neurons of one cell leave the function
+    as it is) are left out.
     """
-    value = smooth.value(theta)
-    gradient, hessian = smooth.derivatives(theta)
+    value = faces.value(theta)
     for _ in range(_MAX_STEPS):
+        gradient, hessian = faces.derivatives(theta)
+        slope = np.linalg.norm(gradient)
+        if slope <= _ROUNDING * np.linalg.norm(theta):
+            return faces, theta, True
         values, vectors = np.linalg.eigh(hessian)
-        size = np.abs(values)
-        used = size > 1e-11 * size.max()
-        step = -vectors[:, used] @ ((vectors[:, used].T @ gradient) / size[used])
+        used = np.abs(values) > 1e-11 * np.abs(values).max()
+        vectors = vectors[:, used]
+        step = -vectors @ ((vectors.T @ gradient) / np.abs(values[used]))
         length = 1.0
-        slope = float(gradient @ step)
-        while True:
-            trial = theta + length * step
-            trial_value = smooth.value(trial)
-            # Below rounding of the value the gradient decides.
-            if trial_value <= value + 1e-4 * length * slope + 1e-15 * value:
-                break
+        # Below rounding of the value every step may be taken.
+        while faces.value(theta + length * step) > (
+            value * (1.0 + 1e-15) + 1e-4 * length * float(gradient @ step)
+        ):
             length *= 0.5
             if length < 1e-10:
-                return theta
-        trial_gradient, hessian = smooth.derivatives(trial)
-        stalled = trial_value >= value - 1e-15 * value
-        if stalled and np.linalg.norm(trial_gradient) >= 0.5 * np.linalg.norm(gradient):
-            return theta
-        theta, value, gradient = trial, trial_value, trial_gradient
-    return theta
+                length = 0.0
+                break
+        if length < 1.0:
+            reach = max(2.0 * length, 1e-9)
+            kinks = faces.kinks(theta, step, reach)
+            if kinks:
+                at = [faces.value(theta + kink[0] * step) for kink in kinks]
+                best = int(np.argmin(at))
+                if at[best] <= value * (1.0 + 1e-15):
+                    length, j, k = kinks[best]
+                    faces, theta = faces.restrict(theta + length * step, j, k)
+                    if not faces.spans:
+                        return faces, theta, True
+                    value = faces.value(theta)
+                    continue
+        if length == 0.0:
+            break
+        theta = theta + length * step
+        value = faces.value(theta)
+    slope = np.linalg.norm(faces.derivatives(theta)[0])
+    return faces, theta, bool(slope <= _STATIONARY * np.linalg.norm(theta))

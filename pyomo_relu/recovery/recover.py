@@ -75,12 +75,17 @@ def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
     largest = max(float(np.trace(moment.U)) for moment in moments)
     first, second = [np.empty((scaled.rank, 0))], [np.empty((0, program.n_outputs))]
     for moment in moments:
-        if np.trace(moment.U) <= _EMPTY * largest:
+        size = float(np.trace(moment.U))
+        if size <= _EMPTY * largest:
             continue
-        factors, _ = factor_in_cone(moment.U, moment.facets(program))
+        # An interior point leaves about as much in empty directions as in empty cells.
+        tolerance = _EMPTY * largest / size
+        factors, _ = factor_in_cone(
+            moment.U, moment.facets(program), tolerance=tolerance
+        )
         first.append(factors)
         # v_k from V = sum u_k v_k^T: U^+ V, read off at each factor.
-        inverse = np.linalg.pinv(moment.U, rcond=1e-6, hermitian=True)
+        inverse = np.linalg.pinv(moment.U, rcond=tolerance, hermitian=True)
         second.append(factors.T @ inverse @ moment.V)
     network = scaled.to_user(np.hstack(first), np.vstack(second))
     return improve_network(program.problem, network) if improve else network

@@ -28,18 +28,33 @@ def test_derivatives_match_differences(seed):
     # One neuron on the hyperplane of sample 0: it moves in a plane.
     x = problem.scaled.X[0]
     first[:, 1] -= x * (x @ first[:, 1]) / (x @ x)
-    smooth = improve._FixedPatterns(problem.scaled, first, 1e-8)
-    assert smooth.sizes == [3, 2, 3]
-    theta = np.concatenate([*smooth.coordinates(first), rng.normal(size=6)])
-    gradient, hessian = smooth.derivatives(theta)
+    second = rng.normal(size=(3, 2))
+    faces, theta = improve._Faces.through(problem.scaled, first, second, 1e-8)
+    assert faces.sizes == [3, 2, 3]
+    gradient, hessian = faces.derivatives(theta)
     steps = 1e-6 * np.eye(len(theta))
-    slopes = [(smooth.value(theta + h) - smooth.value(theta - h)) / 2e-6 for h in steps]
+    slopes = [(faces.value(theta + h) - faces.value(theta - h)) / 2e-6 for h in steps]
     np.testing.assert_allclose(gradient, slopes, atol=1e-8)
     curvature = [
-        (smooth.derivatives(theta + h)[0] - smooth.derivatives(theta - h)[0]) / 2e-6
+        (faces.derivatives(theta + h)[0] - faces.derivatives(theta - h)[0]) / 2e-6
         for h in steps
     ]
     np.testing.assert_allclose(hessian, curvature, atol=1e-8)
+
+
+def test_restricting_a_neuron_keeps_the_point_on_the_hyperplane():
+    rng = np.random.default_rng(0)
+    problem = TrainingProblem(rng.normal(size=(6, 3)), rng.normal(size=(6, 2)), 0.1)
+    first, second = rng.normal(size=(3, 2)), rng.normal(size=(2, 2))
+    faces, theta = improve._Faces.through(problem.scaled, first, second, 0.0)
+    for dimension, k in [(2, 0), (1, 3), (0, 5)]:
+        faces, theta = faces.restrict(theta, 1, k)
+        assert faces.sizes == ([3, dimension] if dimension else [3])
+        if dimension:
+            assert faces.inner(theta)[k, 1] == pytest.approx(0.0, abs=1e-14)
+    u, v = faces.layers(theta)
+    np.testing.assert_allclose(u[:, 0], first[:, 0], atol=1e-14)
+    np.testing.assert_allclose(v[0], second[0])
 
 
 def test_a_neuron_on_a_hyperplane_stays_where_the_optimum_has_it():
