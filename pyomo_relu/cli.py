@@ -36,6 +36,8 @@ def read_table(path: str) -> pd.DataFrame:
         has a missing value.
     """
     try:
+        # Without a header pandas keeps repeated names; with one it renames them.
+        rows = pd.read_csv(path, skipinitialspace=True, header=None, nrows=1, dtype=str)
         frame = pd.read_csv(path, skipinitialspace=True)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         reason = str(error).strip().replace("\n", " ")
@@ -47,6 +49,12 @@ def read_table(path: str) -> pd.DataFrame:
         raise InputError(
             f"{path!r} has no rows of data; it needs a header line and at least one "
             "row."
+        )
+    names = rows.iloc[0]
+    if names.duplicated().any():
+        raise InputError(
+            f"{path!r} has the column {names[names.duplicated()].iloc[0]!r} more than "
+            "once; rename one of them."
         )
     missing = frame.isna()
     if missing.to_numpy().any():

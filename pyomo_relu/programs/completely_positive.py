@@ -17,7 +17,8 @@ first layer's weights, with ``U_i in CP(K_i)``, in a basis made of facets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -184,8 +185,7 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
     )
 
     model.scaled_prediction = Var(model.SAMPLES, model.OUTPUTS)
-    predictions = np.empty((n, c), dtype=object)
-    predictions.flat = list(model.scaled_prediction.values())
+    predictions = _objects(model.scaled_prediction.values(), (n, c))
     cross = [matrix[:-c, -c:] for matrix in matrices]
     write_rows = _tree_rows if form == "tree" else _plain_rows
     rows = write_rows(model, program, frames, cross)
@@ -204,7 +204,9 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
     scale = scaled.objective_scale
     model.loss = Expression(
         expr=scale
-        * problem.loss.expression(predictions.ravel().tolist(), scaled.Y.ravel())
+        * problem.loss.expression(
+            predictions.ravel().tolist(), scaled.Y.ravel().tolist()
+        )
     )
     coefficients, variables = _penalty(frames, matrices, c)
     model.penalty = Expression(
@@ -230,6 +232,13 @@ def _penalty(
         coefficients.append(np.ones(c))
         variables.extend(np.diagonal(matrix)[m:])
     return np.concatenate(coefficients), variables
+
+
+def _objects(items: Iterable[Any], shape: tuple[int, ...]) -> Any:
+    """Return Pyomo objects as an object array; numpy must not look into them."""
+    array = np.empty(math.prod(shape), dtype=object)
+    array[:] = list(items)
+    return array.reshape(shape)
 
 
 #: Coefficients and variables of one linear sum after another.
@@ -290,8 +299,7 @@ def _tree_rows(
     c = cross[0].shape[1]
     tree = cells.spanning_tree(active)
     model.subtree = Var(model.CELLS, RangeSet(0, r - 1), model.OUTPUTS)
-    subtree = np.empty((len(active), r, c), dtype=object)
-    subtree.flat = list(model.subtree.values())
+    subtree = _objects(model.subtree.values(), (len(active), r, c))
 
     children: list[list[int]] = [[] for _ in active]
     for j in tree.order[1:]:
@@ -325,8 +333,9 @@ def _tree_rows(
     for k in range(n):
         support = np.flatnonzero(X[k])
         values = np.outer(signs[k], X[k, support]).ravel().tolist()
+        sums = subtree[np.array(touched[k], dtype=int)][:, support]
         for o in range(c):
-            yield values, subtree[np.ix_(touched[k], support, [o])].ravel().tolist()
+            yield values, sums[:, :, o].ravel().tolist()
 
 
 def _subtree_sums(

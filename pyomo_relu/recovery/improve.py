@@ -192,7 +192,8 @@ class _Faces:
         meets = self.crosses & (length >= 0.0) & (length <= largest)
         rows, neurons = np.nonzero(meets)
         order = np.argsort(length[rows, neurons], kind="stable")[:_MAX_KINKS]
-        return [(length[k, j], j, k) for k, j in zip(rows[order], neurons[order], strict=True)]
+        pairs = zip(rows[order], neurons[order], strict=True)
+        return [(length[k, j], j, k) for k, j in pairs]
 
     def restrict(self, theta: Array, j: int, k: int) -> tuple[_Faces, Array]:
         """Put neuron j on the hyperplane of sample k; drop it if nothing is left."""

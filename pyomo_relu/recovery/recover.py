@@ -102,7 +102,8 @@ class _Moment(NamedTuple):
     def facets(self, program: NetworkProgram) -> Array:
         """Return unit facet normals of the cell, or of the simplicial piece."""
         if self.piece is not None:
-            return unit_rows(np.linalg.inv(self.piece))
+            normals = np.asarray(np.linalg.inv(self.piece), dtype=np.float64)
+            return unit_rows(normals)
         return unit_rows(program.cells.facets[self.cell] @ program.problem.scaled.basis)
 
 
