@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pyomo.contrib.solver.common.util import NoSolutionError
+from pyomo.environ import value
 
 from pyomo_relu.arrangement import Cells, enumerate_cells
 from pyomo_relu.certificates import Certificate, certify
@@ -24,6 +26,9 @@ from pyomo_relu.tiers import relax
 
 __all__ = ["TrainingResult", "TrainingRound", "train"]
 
+#: Accuracy costs an interior point two or three steps more, and tells the faces that
+#: neurons lie on from mere neighbours.
+_TOLERANCES = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
 #: Doubly nonnegative relaxations are refined by bisection at most this often.
 _MAX_LEVEL = 3
 #: Cells with a second moment below this part of the largest hold no neuron.
@@ -232,12 +237,22 @@ class _Run:
             )
         relax(model, "dnn")
         self.report(f"solving {tier} over {len(model.CELLS)} cells")
-        results = solve(model, raise_exception_on_nonoptimal_result=False)
-        if results.incumbent_objective is None:
+        # The point serves as a start for the network whatever the solver says of it:
+        # what is claimed is claimed by the certificate.
+        results = solve(
+            model,
+            load_solutions=False,
+            raise_exception_on_nonoptimal_result=False,
+            solver_options=_TOLERANCES,
+        )
+        try:
+            results.solution_loader.load_solution()
+        except NoSolutionError as error:
             raise SolverError(
                 f"{results.solver_name} returned no point: "
-                f"{results.termination_condition.name}."
-            )
+                f"{results.termination_condition.name}. Rescale the data or change "
+                "beta; the model is build_completely_positive(problem) with relu.dnn."
+            ) from error
         self.report("recovering and certifying the network")
         self.keep(recover_network(model))
         assert self.certificate is not None
@@ -246,7 +261,7 @@ class _Run:
                 tier=tier,
                 cells=len(model.CELLS),
                 status=results.termination_condition.name,
-                model_objective=float(results.incumbent_objective),
+                model_objective=float(value(model.objective)),
                 network_objective=self.certificate.objective,
                 lower_bound=self.certificate.lower_bound,
                 gap=self.certificate.gap,

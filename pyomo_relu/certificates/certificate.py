@@ -175,8 +175,8 @@ def certify(
         lower_bound=lower,
         complete=complete,
         dual=s * Z * scaled.y_scale,
-        rho=rho * scaled.x_scale * scaled.y_scale,
-        violation=max(rho / scaled.beta - 1.0, 0.0),
+        rho=float(rho * scaled.x_scale * scaled.y_scale),
+        violation=max(float(rho / scaled.beta) - 1.0, 0.0),
         trivial_bound=_best_bound(problem, Z, trivial)[0],
         cells=total,
         decided=decided,
@@ -191,4 +191,4 @@ def _best_bound(problem: TrainingProblem, Z: Array, rho: float) -> tuple[float, 
     # Inner products of n c terms, rounded: what is printed must not exceed the bound.
     size = abs(s) * float(np.linalg.norm(Z))
     rounding = np.finfo(float).eps * Z.size * size * (size + np.linalg.norm(scaled.Y))
-    return (bound - float(rounding)) * scaled.objective_scale, s
+    return float(bound - rounding) * scaled.objective_scale, s

@@ -186,7 +186,7 @@ def bound_rho(
     decided = int(np.sum(upper <= attained + rounding))
     largest = max(float(upper.max(initial=0.0)), attained)
     value = largest + rounding + dual_norm * perturbation
-    return RhoBound(value, attained, decided, len(cells))
+    return RhoBound(float(value), float(attained), decided, len(cells))
 
 
 def _largest_on_rays(context: _CellMaps) -> float:

@@ -31,6 +31,13 @@ def relaxed_optimum(problem, tier="dnn", **options):
     return solve(model).incumbent_objective
 
 
+def tight_optimum(problem, form):
+    model = build_completely_positive(problem, form=form)
+    relax(model, "dnn")
+    tight = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
+    return solve(model, solver_options=tight).incumbent_objective
+
+
 @pytest.mark.parametrize("seed", sorted(REFERENCE))
 def test_reference_optima(seed):
     problem = TrainingProblem(*reference_data(seed), beta=0.2)
@@ -94,8 +101,22 @@ def test_tree_and_plain_form_are_one_program(seed, n, d, c):
     X = rng.integers(-2, 3, size=(n, d)).astype(float)
     X[0, 0] = 1.0
     problem = TrainingProblem(X, rng.normal(size=(n, c)), beta=0.1)
-    tree, plain = (relaxed_optimum(problem, form=form) for form in ("tree", "plain"))
-    assert tree == pytest.approx(plain, abs=1e-7 * (1 + abs(plain)))
+    tree, plain = (tight_optimum(problem, form) for form in ("tree", "plain"))
+    assert tree == pytest.approx(plain, abs=1e-7)
+
+
+def test_the_tree_form_of_many_cells_is_the_same_and_sparser():
+    rng = np.random.default_rng(0)
+    problem = TrainingProblem(rng.normal(size=(25, 3)), rng.normal(size=(25, 3)), 0.1)
+    tree, plain = (tight_optimum(problem, form) for form in ("tree", "plain"))
+    assert tree == pytest.approx(plain, abs=1e-7)
+    nonzeros = {}
+    for form in ("tree", "plain"):
+        model = build_completely_positive(problem, form=form)
+        assert len(model.CELLS) == 602
+        rows = [model.prediction_row, *([model.subtree_row] if form == "tree" else [])]
+        nonzeros[form] = sum(len(r.body.args) for row in rows for r in row.values())
+    assert nonzeros["tree"] < 0.5 * nonzeros["plain"]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -25,9 +25,10 @@ def test_low_rank_moments_are_factored_exactly(seed, r, rank):
     rays, facets = random_cone(rng, r)
     B = rays @ rng.exponential(size=(r, rank))
     factors, exact = factor_in_cone(B @ B.T, facets)
-    size = np.abs(B).max()
+    size = np.linalg.norm(B, 2)
     assert exact
-    assert (facets @ factors >= -1e-9 * size).all()
+    # Facets that hold all of U but 1e-4 do not bind, by the docstring.
+    assert (facets @ factors >= -1e-4 * size).all()
     np.testing.assert_allclose(factors @ factors.T, B @ B.T, atol=1e-7 * size**2)
 
 
