@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pyomo_relu.arrays import as_matrix
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.files import write_atomically
 
@@ -128,8 +129,6 @@ class ReLUNetwork:
         InputError, InputTypeError
             `X` is not a finite (n, d) array.
         """
-        from pyomo_relu.problem import as_matrix
-
         samples = as_matrix(X, "X")
         if samples.shape[1] != self.n_inputs:
             raise InputError(

@@ -9,71 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pyomo_relu.arrays import as_matrix
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.losses import SquaredLoss, get_loss
-from pyomo_relu.network import ReLUNetwork
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["ScaledProblem", "TrainingProblem", "as_matrix"]
-
-
-def as_matrix(values: ArrayLike, name: str, *, allow_vector: bool = False) -> Array:
-    """Return `values` as a new read-only (rows, columns) array of finite floats.
-
-    Parameters
-    ----------
-    values : array_like or pandas frame or series
-        The data.
-    name : str
-        What the errors call it.
-    allow_vector : bool
-        Whether a one-dimensional array stands for one column.
-
-    Raises
-    ------
-    InputTypeError
-        The entries are not real numbers.
-    InputError
-        Wrong number of dimensions, no rows or columns, NaN or infinity.
-    """
-    try:
-        raw = np.asarray(values)
-        if np.iscomplexobj(raw):
-            raise TypeError("complex numbers")
-        if raw.dtype.kind not in "biuf" and raw.dtype.kind != "O":
-            raise TypeError(f"dtype {raw.dtype}")
-        if raw.dtype.kind == "O" and any(isinstance(x, str) for x in raw.flat):
-            raise TypeError("text among the entries")
-        array = np.array(raw, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(
-            f"{name} must hold real numbers; got {type(values).__name__} "
-            f"({error}). Encode text and categories as numbers first."
-        ) from error
-    if array.ndim == 1 and allow_vector:
-        array = array[:, None]
-    if array.ndim != 2:
-        allowed = "one or two" if allow_vector else "two"
-        raise InputError(
-            f"{name} must have {allowed} dimensions (samples, columns); got shape "
-            f"{array.shape}."
-        )
-    if 0 in array.shape:
-        raise InputError(
-            f"{name} must have at least one row and one column; got shape "
-            f"{array.shape}."
-        )
-    bad = ~np.isfinite(array)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise InputError(
-            f"{name} must be finite; {int(bad.sum())} entries are not, the first "
-            f"is {array[row, column]} in row {row}, column {column}. Remove or "
-            "impute such rows."
-        )
-    array.flags.writeable = False
-    return array
+__all__ = ["ScaledProblem", "TrainingProblem"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +55,8 @@ class ScaledProblem:
         """Rank ``r`` of the data."""
         return self.X.shape[1]
 
-    def to_user(self, first: Array, second: Array) -> ReLUNetwork:
-        """Return the network in the user's units, balanced.
+    def to_user(self, first: Array, second: Array) -> tuple[Array, Array]:
+        """Return both layers of a network in the user's units.
 
         Parameters
         ----------
@@ -123,17 +65,22 @@ class ScaledProblem:
         second : (m, c) array
             Second layer in scaled units.
         """
-        factor = self.y_scale / self.x_scale
-        return ReLUNetwork(self.basis @ first, second * factor).balance()
+        return self.basis @ first, second * (self.y_scale / self.x_scale)
 
-    def from_user(self, network: ReLUNetwork) -> tuple[Array, Array]:
+    def from_user(self, first: Array, second: Array) -> tuple[Array, Array]:
         """Return both layers of a user's network in scaled coordinates.
 
         The part of the first layer that is orthogonal to every sample is
         dropped: it only costs penalty.
+
+        Parameters
+        ----------
+        first : (d, m) array
+            First layer.
+        second : (m, c) array
+            Second layer.
         """
-        factor = self.x_scale / self.y_scale
-        return self.basis.T @ network.first, network.second * factor
+        return self.basis.T @ first, second * (self.x_scale / self.y_scale)
 
 
 class TrainingProblem:

@@ -108,22 +108,22 @@ def test_scaling_keeps_every_networks_objective(seed, rank, scale):
     assert np.linalg.norm(scaled.X, 2) == pytest.approx(1.0)
     assert np.linalg.norm(scaled.Y) == pytest.approx(1.0)
     u, v = rng.normal(size=(rank, 3)), rng.normal(size=(3, 2))
-    network = scaled.to_user(u, v)
+    network = ReLUNetwork(*scaled.to_user(u, v)).balance()
     norms = np.linalg.norm(u, axis=0) * np.linalg.norm(v, axis=1)
     inner = 0.5 * np.sum((np.maximum(scaled.X @ u, 0.0) @ v - scaled.Y) ** 2)
     inner += scaled.beta * norms.sum()
     assert network.objective(problem) == pytest.approx(
         scaled.objective_scale * inner, rel=1e-10
     )
-    first, second = scaled.from_user(network)
+    first, second = scaled.from_user(network.first, network.second)
     np.testing.assert_allclose(first @ second, u @ v, rtol=1e-9, atol=1e-12)
 
 
 def test_weights_orthogonal_to_the_samples_are_dropped():
     problem = TrainingProblem([[1.0, 1.0], [2.0, 2.0]], [1.0, 2.0], 0.1)
     network = ReLUNetwork([[1.0], [0.0]], [[1.0]])
-    first, second = problem.scaled.from_user(network)
-    kept = problem.scaled.to_user(first, second)
+    first, second = problem.scaled.from_user(network.first, network.second)
+    kept = ReLUNetwork(*problem.scaled.to_user(first, second)).balance()
     np.testing.assert_allclose(kept.predict(problem.X), network.predict(problem.X))
     assert kept.penalty() < network.balance().penalty()
 

@@ -21,6 +21,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from pyomo_relu.arrays import as_matrix
 from pyomo_relu.errors import DegenerateDataError, InputError, InputTypeError
 
 __all__ = ["RowClasses", "as_data_matrix", "classify_rows", "incidence_tolerance"]
@@ -121,36 +122,7 @@ def as_data_matrix(problem_or_X: Any) -> FloatArray:
                 "(sparse matrices: pass X.toarray())."
             )
         data = data.X
-    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
-        raise InputError("X has masked entries; fill them in or drop their samples.")
-    try:
-        array = np.asarray(data)
-        if np.iscomplexobj(array):
-            raise TypeError("complex numbers")
-        matrix = np.array(array, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(
-            f"X cannot be read as a matrix of real numbers ({error}); give an "
-            "array_like of shape (n, d) with one sample a row."
-        ) from error
-    if matrix.ndim != 2:
-        raise InputError(
-            f"X has shape {matrix.shape}; it must have two dimensions (n, d), one "
-            "sample a row. Use X.reshape(-1, 1) for a single feature or "
-            "X.reshape(1, -1) for a single sample."
-        )
-    if 0 in matrix.shape:
-        raise InputError(
-            f"X has shape {matrix.shape}; at least one sample and one feature are "
-            "needed."
-        )
-    if not np.isfinite(matrix).all():
-        row, column = np.argwhere(~np.isfinite(matrix))[0]
-        raise InputError(
-            f"X[{row}, {column}] is {matrix[row, column]}; every entry must be finite. "
-            "Fill in or drop the samples with missing values."
-        )
-    return matrix
+    return as_matrix(data, "X")
 
 
 def check_tolerance(tolerance: float) -> float:

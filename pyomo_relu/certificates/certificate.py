@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyomo_relu.arrangement import Cells, enumerate_cells
+from pyomo_relu.arrays import as_matrix
 from pyomo_relu.certificates.rho import bound_rho
 from pyomo_relu.errors import DegenerateDataError, InputError, TooManyCellsError
 from pyomo_relu.network import ReLUNetwork
-from pyomo_relu.problem import TrainingProblem, as_matrix
+from pyomo_relu.problem import TrainingProblem
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

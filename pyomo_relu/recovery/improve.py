@@ -86,7 +86,7 @@ def _descend(
     scaled: ScaledProblem, network: ReLUNetwork, tolerance: float
 ) -> tuple[ReLUNetwork, bool]:
     """Return where the descent ends, and whether that is a stationary point."""
-    first, second = scaled.from_user(network)
+    first, second = scaled.from_user(network.first, network.second)
     u_norm, v_norm = np.linalg.norm(first, axis=0), np.linalg.norm(second, axis=1)
     size = u_norm * v_norm
     keep = size > tolerance * size.max(initial=0.0)
@@ -97,7 +97,8 @@ def _descend(
     first, second = first[:, keep] * factor, second[keep] / factor[:, None]
     faces, theta = _Faces.through(scaled, first, second, tolerance)
     faces, theta, ended = _newton(faces, theta)
-    return scaled.to_user(*faces.layers(theta)), ended
+    layers = scaled.to_user(*faces.layers(theta))
+    return ReLUNetwork(*layers).balance(), ended
 
 
 class _Faces:

@@ -87,7 +87,8 @@ def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
         # v_k from V = sum u_k v_k^T: U^+ V, read off at each factor.
         inverse = np.linalg.pinv(moment.U, rcond=tolerance, hermitian=True)
         second.append(factors.T @ inverse @ moment.V)
-    network = scaled.to_user(np.hstack(first), np.vstack(second))
+    layers = scaled.to_user(np.hstack(first), np.vstack(second))
+    network = ReLUNetwork(*layers).balance()
     return improve_network(program.problem, network) if improve else network
 
 

@@ -20,10 +20,10 @@ from pyomo_relu.errors import (
     ("X", "error", "words"),
     [
         (np.zeros((3, 2)), InputError, "Every row of X"),
-        (np.empty((0, 2)), InputError, "at least one sample"),
-        (np.empty((2, 0)), InputError, "at least one sample"),
+        (np.empty((0, 2)), InputError, "at least one row"),
+        (np.empty((2, 0)), InputError, "at least one row"),
         ([1.0, 2.0], InputError, "two dimensions"),
-        ([[1.0, np.nan]], InputError, r"X\[0, 1\] is nan"),
+        ([[1.0, np.nan]], InputError, "row 0, column 1"),
         ([[np.inf, 1.0]], InputError, "must be finite"),
         ([[1.0], [1.0, 2.0]], InputTypeError, "real numbers"),
         ([["a", "b"]], InputTypeError, "real numbers"),

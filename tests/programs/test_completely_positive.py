@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyomo_relu import (
+    ReLUNetwork,
     TrainingProblem,
     bound_direction,
     build_completely_positive,
@@ -195,7 +196,7 @@ def test_rows_say_what_a_network_predicts(form):
     for constraint in model.component_data_objects(pyo.Constraint, active=True):
         if constraint.parent_component().local_name != "guard":
             assert pyo.value(constraint.body) == pytest.approx(0.0, abs=1e-12)
-    network = scaled.to_user(first, second)
+    network = ReLUNetwork(*scaled.to_user(first, second))
     prediction = network.predict(X)
     for index in model.prediction:
         assert pyo.value(model.prediction[index]) == pytest.approx(prediction[index])
