@@ -18,8 +18,8 @@ __all__ = ["improve_network"]
 #: each cell, and a little weight in empty cells, all by about its own tolerance, which
 #: is not known: each of these is tried, the likeliest first. Larger ones are safe,
 #: since a network is judged by its own objective.
-_TOLERANCES = (1e-4, 1e-5, 1e-3, 1e-6, 1e-7, 1e-8)
-_MAX_STEPS = 150
+_TOLERANCES = (1e-4, 1e-3, 1e-5, 1e-6, 1e-7, 1e-8)
+_MAX_STEPS = 60
 _MAX_ROUNDS = 10
 _WORTH_A_ROUND = 1e-10
 _MAX_KINKS = 20
@@ -32,12 +32,12 @@ _TIE = 1e-13
 
 
 def improve_network(problem: TrainingProblem, network: ReLUNetwork) -> ReLUNetwork:
-    """Descend from a network while its activation patterns stay fixed.
+    """Descend from a network to a local optimum of (NN).
 
-    On fixed patterns (NN) is a smooth function of the weights, and a neuron on a
-    face of its cell moves in the span of that face. Newton's method on it; the
-    result replaces the network only if (NN), evaluated at the weights with true
-    ReLUs, is smaller.
+    While every neuron stays in its cell, (NN) is a smooth function of the weights,
+    and a neuron on a face of its cell moves in the span of that face: Newton's method
+    with an active set of faces. What results replaces the network only if (NN),
+    evaluated at the weights with true ReLUs, is smaller.
 
     Parameters
     ----------
