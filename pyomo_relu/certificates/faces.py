@@ -2,29 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-#: A ray lies on a facet, and a direction in a cone, up to this (unit vectors).
-_INCIDENCE = 1e-9
+#: Residuals of unit rays at unit facet normals: on the facet up to rounding below the
+#: first, off it above the second, and in between nobody knows.
+_ON, _OFF = 1e-12, 1e-9
+#: Singular values of unit normals, likewise: dependent, independent, unknown.
+_DEPENDENT, _INDEPENDENT = 1e-12, 1e-7
+#: Relative separation of eigenvalues below which an eigenvector is not trusted.
+_SEPARATED = 1e-9
+
+
+class FaceSearch(NamedTuple):
+    """What :func:`maximum_over_cone` found.
+
+    Attributes
+    ----------
+    upper : float or None
+        Upper bound on the maximum, at least the floor; None where there were too
+        many faces.
+    attained : float
+        Largest value met in the cone, up to rounding, at least the floor.
+    visited : int
+        Number of faces looked at.
+    """
+
+    upper: float | None
+    attained: float
+    visited: int
 
 
 def maximum_over_cone(
     J: Array, rays: Array, facets: Array, *, floor: float = 0.0, max_faces: int = 20_000
-) -> tuple[float | None, int]:
-    r"""Return an upper bound on :math:`\max\{|J^T u| : u \in K, |u| \le 1\}`.
+) -> FaceSearch:
+    r"""Search :math:`\max\{|J^T u| : u \in K, |u| \le 1\}` over the faces of K.
 
     In the relative interior of a face a maximiser of :math:`u^T J J^T u` is the
     *top* eigenvector of :math:`JJ^T` projected on the span of the face (design,
     Certificates), and the top eigenvalue bounds the form on the face and on all its
     faces. So the faces are searched from the cone down: one whose eigenvalue is no
-    larger than a value already met, or whose eigenvector lies in it, needs no
-    look at its own faces. Where rounding or a multiple eigenvalue leaves membership
-    open the eigenvalue counts: the result is exact up to rounding and never too
-    small.
+    larger than a value already met, or whose eigenvector lies in it, needs no look
+    at its own faces.
+
+    A multiple eigenvalue is no exception: if its eigenspace meets the relative
+    interior of a face, it meets a smaller face as well. Where two eigenvalues are so
+    close that the eigenvector is not to be trusted, this holds up to their distance,
+    which is added to the bound. Where rounding hides which rays lie on a facet, or
+    what a face spans, the spectral norm of `J` bounds the face.
 
     Parameters
     ----------
@@ -41,10 +69,7 @@ def maximum_over_cone(
 
     Returns
     -------
-    bound : float or None
-        At least `floor`; None where there were too many faces.
-    visited : int
-        Number of faces looked at.
+    FaceSearch
 
     Examples
     --------
@@ -53,53 +78,78 @@ def maximum_over_cone(
     >>> import numpy as np
     >>> J = np.array([[2.0], [-1.0]])
     >>> maximum_over_cone(J, np.eye(2), np.eye(2))
-    (2.0, 3)
+    FaceSearch(upper=2.0, attained=2.0, visited=3)
     """
     m = rays.shape[1]
+    residual = np.abs(facets @ rays)
+    doubtful = (residual > _ON) & (residual <= _OFF)
     # A face as a bit mask of its rays: intersection is one integer operation.
     on_facet = [
         sum(1 << j for j, on in enumerate(row) if on)
-        for row in (np.abs(facets @ rays) <= _INCIDENCE).tolist()
+        for row in (residual <= _OFF).tolist()
     ]
+    spectral = float(np.linalg.norm(J, 2))
     best = max(floor, float(np.linalg.norm(J.T @ rays, axis=0).max()))
+    unproven = closeness = 0.0
     seen = {(1 << m) - 1}
     stack = [(1 << m) - 1]
     visited = 0
     while stack:
         if visited >= max_faces:
-            return None, visited
+            return FaceSearch(None, best, visited)
         visited += 1
         face = stack.pop()
         members = [j for j in range(m) if face >> j & 1]
         if len(members) == 1:
             continue
-        value, inside = _top(J, rays[:, members], facets)
+        containing = [k for k, facet in enumerate(on_facet) if facet & face == face]
+        basis = None
+        if not doubtful[np.ix_(containing, members)].any():
+            basis = _common_null_space(facets[containing])
+        if basis is None:
+            # No face of this one can exceed the bound either.
+            unproven = max(unproven, spectral)
+            continue
+        value, vector, separation = _top(J, basis)
         if value <= best:
             continue
-        if inside:
+        at_facets = facets @ vector
+        # An eigenvector's error is rounding over the relative separation.
+        slack = _OFF + 1e-14 / max(separation, _SEPARATED)
+        if at_facets.min() >= -slack or at_facets.max() <= slack:
             best = value
             continue
+        if separation <= _SEPARATED:
+            closeness = _SEPARATED
         for facet in on_facet:
             smaller = face & facet
             if smaller and smaller not in seen:
                 seen.add(smaller)
                 stack.append(smaller)
-    return best, visited
+    return FaceSearch(max(best * (1.0 + closeness), unproven), best, visited)
 
 
-def _top(J: Array, spanning: Array, facets: Array) -> tuple[float, bool]:
-    """Return the largest ``|J^T u|`` on a span, and whether it counts for the face."""
-    left, singular, _ = np.linalg.svd(spanning, full_matrices=False)
-    basis = left[:, singular > _INCIDENCE * singular[0]]
+def _common_null_space(normals: Array) -> Array | None:
+    """Return a basis (r, dimension) of ``{u : normals u = 0}``, None if in doubt.
+
+    The span of a face is the intersection of the facets that contain it; taken from
+    the rays it would be in doubt whenever a wide cone almost contains a line.
+    """
+    r = normals.shape[1]
+    if not len(normals):
+        return np.eye(r)
+    _, singular, rows = np.linalg.svd(normals, full_matrices=True)
+    if ((singular > _DEPENDENT) & (singular <= _INDEPENDENT)).any():
+        return None
+    rank = int(np.sum(singular > _INDEPENDENT))
+    # A face of two rays or more spans a plane or more.
+    return rows[rank:].T if rank <= r - 2 else None
+
+
+def _top(J: Array, basis: Array) -> tuple[float, Array, float]:
+    """Return the largest ``|J^T u|`` on a span, where, and how well separated."""
     vectors, values, _ = np.linalg.svd(basis.T @ J, full_matrices=True)
     top = float(values[0])
-    if top == 0.0 or len(vectors) == 1:
-        return top, True
     second = float(values[1]) if len(values) > 1 else 0.0
-    separation = 1.0 - (second / top) ** 2
-    if separation <= 1e-9:
-        return top, True
-    at_facets = facets @ (basis @ vectors[:, 0])
-    # An eigenvector's error is rounding over the relative separation.
-    slack = _INCIDENCE + 1e-14 / separation
-    return top, bool(at_facets.min() >= -slack or at_facets.max() <= slack)
+    separation = 1.0 - (second / top) ** 2 if top > 0.0 else 0.0
+    return top, basis @ vectors[:, 0], separation

@@ -28,6 +28,8 @@ _CHUNK_FLOATS = 8_000_000
 #: Faces that one call may look at, some tens of microseconds each. In high rank a cell
 #: has very many; cells that are left keep their cheaper bounds and count as undecided.
 _FACE_BUDGET = 200_000
+#: A cell is decided when its bound exceeds the largest attained value by no more.
+_DECIDED = 2e-9
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class RhoBound:
     attained : float
         Largest value met at a point: a lower bound on rho.
     decided, cells : int
-        Cells whose bound is at most the largest attained value up to rounding,
-        of how many.
+        Cells whose bound is the largest attained value or less, up to a relative
+        2e-9 and rounding; of how many.
     """
 
     value: float
@@ -175,15 +177,15 @@ def bound_rho(
         if upper[i] <= attained + rounding or budget <= 0:
             break
         J = context.maps(np.array([i]))[0]
-        exact, visited = maximum_over_cone(
+        search = maximum_over_cone(
             J, *context.geometry(i), floor=attained, max_faces=budget
         )
-        budget -= visited
-        if exact is not None:
-            # The faces give a value that is met, up to rounding.
-            upper[i] = min(upper[i], exact)
-            attained = max(attained, float(upper[i]))
-    decided = int(np.sum(upper <= attained + rounding))
+        budget -= search.visited
+        attained = max(attained, search.attained)
+        if search.upper is not None:
+            upper[i] = min(upper[i], search.upper)
+    # Cells are decided up to what rounding leaves of an eigenvector.
+    decided = int(np.sum(upper <= attained * (1.0 + _DECIDED) + rounding))
     largest = max(float(upper.max(initial=0.0)), attained)
     value = largest + rounding + dual_norm * perturbation
     return RhoBound(float(value), float(attained), decided, len(cells))

@@ -11,6 +11,7 @@ from pyomo_relu.certificates import certify
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
+from pyomo_relu.training import train
 
 
 def random_problem(seed, n=8, d=3, c=2, beta=0.2):
@@ -155,3 +156,20 @@ def test_what_does_not_fit_is_refused():
         certify(problem, network, "dual")
     with pytest.raises(InputError, match="other data"):
         certify(problem, network, cells=enumerate_cells(random_problem(1)))
+
+
+def test_nearly_flat_samples_do_not_prove_too_much():
+    """Typed by hand: the third column is the sum of the others and a billionth."""
+    B = np.array([[-0.1, 0.6], [0.1, -0.5], [0.4, 1.3], [0.9, -0.7], [-1.3, -0.6]])
+    noise = 1e-9 * np.array([2.0, 2.0, -5.0, -1.0, 4.0])
+    Y = np.array([[0.4], [1.0], [-0.1], [1.4], [-0.7]])
+    X = np.column_stack([B, B.sum(axis=1) + noise])
+    flat = np.column_stack([B, B.sum(axis=1)])
+    for beta in (1.5, 1.9):
+        network = train(flat, Y, beta).network
+        certificate = certify(TrainingProblem(X, Y, beta), network)
+        assert certificate.lower_bound <= certificate.objective
+        dual = certify(TrainingProblem(X, Y, beta), network, dual=Y)
+        u = np.array([0.67542619, -0.735016, -0.05958982])
+        attained = np.linalg.norm(Y.T @ np.maximum(X @ u, 0.0)) / np.linalg.norm(u)
+        assert dual.rho >= attained

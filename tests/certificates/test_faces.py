@@ -52,7 +52,7 @@ def test_the_maximum_is_met_and_not_exceeded(seed, r, c):
     rng = np.random.default_rng(seed)
     rays, facets = random_cone(rng, r, r + 3)
     J = rng.normal(size=(r, c))
-    bound, _ = maximum_over_cone(J, rays, facets)
+    bound = maximum_over_cone(J, rays, facets).upper
     found = best_of_many_ascents(J, rays, 20, rng)
     assert found <= bound * (1 + 1e-9)
     assert found >= bound * (1 - 1e-6)
@@ -62,23 +62,25 @@ def test_a_nonnegative_map_on_the_orthant_is_perron():
     """For J J^T > 0 the top eigenvector is positive: the cone does not bind."""
     rng = np.random.default_rng(0)
     J = rng.uniform(0.1, 1.0, size=(4, 3))
-    bound, visited = maximum_over_cone(J, np.eye(4), np.eye(4))
+    bound, _, visited = maximum_over_cone(J, np.eye(4), np.eye(4))
     assert visited == 1
     assert bound == pytest.approx(np.linalg.norm(J, 2), rel=1e-12)
 
 
 def test_multiple_eigenvalues_are_bounded():
-    bound, _ = maximum_over_cone(np.eye(3), np.eye(3), np.eye(3))
+    bound = maximum_over_cone(np.eye(3), np.eye(3), np.eye(3)).upper
     assert bound == pytest.approx(1.0)
 
 
 def test_the_floor_is_kept():
-    assert maximum_over_cone(np.eye(2), np.eye(2), np.eye(2), floor=7.0) == (7.0, 1)
+    found = maximum_over_cone(np.eye(2), np.eye(2), np.eye(2), floor=7.0)
+    assert found == (7.0, 7.0, 1)
 
 
 def test_a_budget_of_faces_is_kept():
     J = np.array([[1.0, 0.2, 0.1], [-1.0, 0.3, 0.2], [0.1, -1.0, 0.5]])
-    assert maximum_over_cone(J, np.eye(3), np.eye(3), max_faces=1) == (None, 1)
+    found = maximum_over_cone(J, np.eye(3), np.eye(3), max_faces=1)
+    assert (found.upper, found.visited) == (None, 1)
 
 
 def test_cones_of_more_rays_than_a_machine_word_has_bits():
@@ -91,6 +93,6 @@ def test_cones_of_more_rays_than_a_machine_word_has_bits():
     rng = np.random.default_rng(0)
     for _ in range(20):
         J = rng.normal(size=(3, 2))
-        bound, _ = maximum_over_cone(J, rays, facets)
+        bound = maximum_over_cone(J, rays, facets).upper
         found = best_of_many_ascents(J, rays, 10, rng)
         assert found == pytest.approx(bound, rel=1e-6)
