@@ -17,6 +17,8 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = ["ScaledProblem", "TrainingProblem"]
 
+_SMALLEST, _LARGEST = 1e-100, 1e100
+
 
 @dataclass(frozen=True, eq=False)
 class ScaledProblem:
@@ -142,12 +144,19 @@ class TrainingProblem:
             raise InputError(f"beta must be positive and finite; got {beta!r}.")
         self.loss = get_loss(loss)
         for name, array in (("X", self.X), ("Y", self.Y)):
-            # Squares of the entries enter norms and Gram matrices.
-            if np.abs(array).max() > 1e150:
+            largest = float(np.abs(array).max())
+            # Norms square the entries, and scaling divides by products of norms.
+            if largest and not _SMALLEST <= largest <= _LARGEST:
                 raise InputError(
-                    f"{name} has entries up to {np.abs(array).max():.3g}; their "
-                    "squares overflow. Rescale the data."
+                    f"the largest entry of {name} is {largest:.3g} in size; the "
+                    f"allowed range is {_SMALLEST:.0e} to {_LARGEST:.0e}. Rescale the "
+                    "data."
                 )
+        if not _SMALLEST <= self.scaled.beta <= _LARGEST:
+            raise InputError(
+                f"beta = {self.beta:.3g} is out of proportion to these data: divided "
+                f"by the norms of X and Y it is {self.scaled.beta:.3g}."
+            )
 
     @property
     def n_samples(self) -> int:

@@ -67,7 +67,10 @@ def test_the_users_array_is_copied():
         (([[1.0, None]], [1.0], 0.1), InputError, "row 0, column 1"),
         (([[1.0, 2.0], [3.0]], [1.0, 2.0], 0.1), InputTypeError, "X must hold"),
         (([[1j, 2.0]], [1.0], 0.1), InputTypeError, "complex"),
-        (([[1e200, 2.0]], [1.0], 0.1), InputError, "overflow"),
+        (([[1e200, 2.0]], [1.0], 0.1), InputError, "entry of X is 1e"),
+        (([[1.0, 2.0]], [1e-200], 0.1), InputError, "entry of Y is 1e-200"),
+        (([[1e-90]], [1e-90], 0.1), InputError, "out of proportion"),
+        (([[1e90]], [1e90], 0.1), InputError, "out of proportion"),
         (
             (pd.DataFrame({"a": ["1", "2", "3"]}), [1, 2, 3], 0.1),
             InputTypeError,

@@ -11,7 +11,12 @@ from numpy.typing import ArrayLike
 from pyomo_relu.arrangement import Cells, enumerate_cells
 from pyomo_relu.arrays import as_matrix
 from pyomo_relu.certificates.rho import bound_rho
-from pyomo_relu.errors import DegenerateDataError, InputError, TooManyCellsError
+from pyomo_relu.errors import (
+    DegenerateDataError,
+    InputError,
+    InputTypeError,
+    TooManyCellsError,
+)
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 
@@ -130,11 +135,27 @@ def certify(
     >>> print(f"{zero.objective:.3f} {zero.lower_bound:.3f} {zero.complete}")
     0.500 0.095 True
     """
+    if not isinstance(problem, TrainingProblem) or not isinstance(network, ReLUNetwork):
+        raise InputTypeError(
+            "certify takes a TrainingProblem and a ReLUNetwork; got "
+            f"{type(problem).__name__} and {type(network).__name__}."
+        )
+    if cells is not None and not isinstance(cells, Cells):
+        raise InputTypeError(
+            f"cells must come from enumerate_cells; got {type(cells).__name__}."
+        )
     network.check_fits(problem)
     if cells is not None and not np.array_equal(cells.X, problem.X):
         raise InputError(
             "cells belong to other data than the problem; enumerate the cells of "
             "this problem, enumerate_cells(problem)."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        overflows = not np.isfinite(network.objective(problem))
+    if overflows:
+        raise InputError(
+            "the network's objective overflows at these data; its weights or "
+            "predictions are too large to be evaluated."
         )
     network = network.balance()
     objective = network.objective(problem)
@@ -147,9 +168,15 @@ def certify(
             raise InputError(
                 f"dual must have the shape of Y, {problem.Y.shape}; got {Z.shape}."
             )
-    Z = Z / scaled.y_scale
+    # Only the direction of the dual point matters: the best multiple is found below.
+    size = float(np.abs(Z).max())
+    Z = Z / size if size > 0.0 else Z
+    size *= float(np.linalg.norm(Z))
+    Z = Z / max(float(np.linalg.norm(Z)), 1.0)
     x_norm = float(np.linalg.norm(scaled.X, 2)) if scaled.rank else 0.0
-    trivial = float(np.linalg.norm(Z, 2)) * (x_norm + scaled.truncation)
+    # Singular values are rounded: nothing that is proved may rest on the last bits.
+    up = 1.0 + 8.0 * max(problem.X.shape) * np.finfo(float).eps
+    trivial = float(np.linalg.norm(Z, 2)) * (x_norm + scaled.truncation) * up
     rho, complete, total, decided = trivial, scaled.rank == 0, 0, 0
     reason = "every sample is zero" if complete else ""
     if scaled.rank:
@@ -176,8 +203,8 @@ def certify(
         lower_bound=lower,
         complete=complete,
         dual=s * Z * scaled.y_scale,
-        rho=float(rho * scaled.x_scale * scaled.y_scale),
-        violation=max(float(rho / scaled.beta) - 1.0, 0.0),
+        rho=float(rho * scaled.x_scale * size),
+        violation=max(float(rho * size / scaled.y_scale / scaled.beta) - 1.0, 0.0),
         trivial_bound=_best_bound(problem, Z, trivial)[0],
         cells=total,
         decided=decided,

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from pyomo.common.gc_manager import PauseGC
+from pyomo.core.base.block import BlockData
 from pyomo.core.expr import LinearExpression
 from pyomo.environ import (
     ConcreteModel,
@@ -37,7 +38,7 @@ from pyomo.environ import (
 
 from pyomo_relu.arrangement import Cells, enumerate_cells
 from pyomo_relu.cones import CompletelyPositiveCone
-from pyomo_relu.errors import InputError
+from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs.network_program import NetworkProgram, attach
 
@@ -89,9 +90,9 @@ def build_completely_positive(
 
     Raises
     ------
-    InputError
+    InputError, InputTypeError
         An unknown form or description, cells of other data, no cell with an
-        active sample.
+        active sample, a block that is not empty, arguments of a wrong type.
     TooManyCellsError
         There are more than ``MAX_CELLS`` cells and none were given.
 
@@ -105,6 +106,17 @@ def build_completely_positive(
     >>> print(f"{results.incumbent_objective:.5f}")
     0.99303
     """
+    if not isinstance(problem, TrainingProblem):
+        raise InputTypeError(
+            f"problem must be a TrainingProblem; got {type(problem).__name__}."
+        )
+    if cells is not None and not isinstance(cells, Cells):
+        raise InputTypeError(
+            "cells must come from enumerate_cells or sample_cells; got "
+            f"{type(cells).__name__}."
+        )
+    if block is not None:
+        _check_block(block)
     if form not in ("tree", "plain"):
         raise InputError(f"form must be 'tree' or 'plain'; got {form!r}.")
     if problem.rank == 0:
@@ -135,6 +147,17 @@ def build_completely_positive(
     with PauseGC():
         _write(model, program, form)
     return model
+
+
+def _check_block(block: Any) -> None:
+    if not isinstance(block, BlockData):
+        raise InputTypeError(
+            f"block must be a Pyomo block; got {type(block).__name__}."
+        )
+    if block.component("moment") is not None:
+        raise InputError(
+            f"block {block.name!r} holds a network program already; give an empty one."
+        )
 
 
 def _write(model: Any, program: NetworkProgram, form: str) -> None:
@@ -176,13 +199,11 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
         matrix[rows, columns] = data
         matrix[columns, rows] = data
         matrices.append(matrix)
-    members = {
-        i: {"matrix": matrix, **option}
-        for i, matrix, option in zip(active.tolist(), matrices, options, strict=True)
-    }
-    model.cone = CompletelyPositiveCone(
-        model.CELLS, rule=lambda _, i: members[i], free=c
+    members = (
+        {"matrix": matrix, **option}
+        for matrix, option in zip(matrices, options, strict=True)
     )
+    model.cone = CompletelyPositiveCone(model.CELLS, rule=_InOrder(members), free=c)
 
     model.scaled_prediction = Var(model.SAMPLES, model.OUTPUTS)
     predictions = _objects(model.scaled_prediction.values(), (n, c))
@@ -192,14 +213,14 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
     model.prediction_row = Constraint(
         model.SAMPLES,
         model.OUTPUTS,
-        rule=_in_order(
+        rule=_InOrder(
             _equal(p, *row) for p, row in zip(predictions.flat, rows, strict=True)
         ),
     )
     model.prediction = Expression(
         model.SAMPLES,
         model.OUTPUTS,
-        rule=lambda _, k, o: scaled.y_scale * predictions[k, o],
+        rule=_InOrder(scaled.y_scale * p for p in predictions.flat),
     )
     scale = scaled.objective_scale
     model.loss = Expression(
@@ -253,13 +274,21 @@ def _equal(variable: Any, values: list[float], variables: list[Any]) -> Any:
     return 0.0, body, 0.0
 
 
-def _in_order(rows: Iterator[Any]) -> Any:
-    """Return a rule that hands out rows in the order of the index set.
+class _InOrder:
+    """A rule that hands out rows in the order of the index set.
 
     Pyomo calls rules in that order, and without checking each index again, which
-    would cost more than the rows themselves.
+    would cost more than the rows themselves. Used up, it is pickled as nothing.
     """
-    return lambda *_: next(rows)
+
+    def __init__(self, rows: Iterable[Any] = ()) -> None:
+        self._rows = iter(rows)
+
+    def __call__(self, *_: Any) -> Any:
+        return next(self._rows)
+
+    def __reduce__(self) -> Any:
+        return _InOrder, ()
 
 
 def _plain_rows(
@@ -308,7 +337,7 @@ def _tree_rows(
         model.CELLS,
         RangeSet(0, r - 1),
         model.OUTPUTS,
-        rule=_in_order(
+        rule=_InOrder(
             _equal(total, *row)
             for total, row in zip(
                 subtree.flat,

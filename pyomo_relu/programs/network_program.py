@@ -51,16 +51,17 @@ class NetworkProgram:
             None if the cell is ``a >= 0`` (its rays are the columns of R); otherwise
             it is ``facets @ a >= 0``.
         """
-        basis = self.problem.scaled.basis
+        scaled, cells = self.problem.scaled, self.cells
         if self.description == "rays":
-            return basis.T @ self.cells.rays[i], None
-        facets = unit_rows(self.cells.facets[i] @ basis)
+            return scaled.basis.T @ cells.rays[i], None
+        # In coordinates of the cells, whose rank may have been decided lower.
+        facets = unit_rows(cells.facets[i] @ cells.basis)
         # Any basis will do; the cone over r independent facets keeps a narrow cell
         # wide. In the plain basis solvers stop short of their tolerance.
         _, _, pivots = qr(facets.T, mode="economic", pivoting=True)
         R = np.linalg.inv(facets[pivots[: facets.shape[1]]])
         R = R / np.linalg.norm(R, axis=0)
-        return R, unit_rows(facets @ R)
+        return scaled.basis.T @ (cells.basis @ R), unit_rows(facets @ R)
 
     @property
     def n_outputs(self) -> int:

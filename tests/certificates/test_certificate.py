@@ -154,6 +154,15 @@ def test_what_does_not_fit_is_refused():
         certify(problem, network, np.full((8, 2), np.nan))
     with pytest.raises(InputTypeError, match="real numbers"):
         certify(problem, network, "dual")
+    with pytest.raises(InputError, match="overflows"):
+        certify(problem, ReLUNetwork(np.full((3, 1), 1e160), np.full((1, 2), 1e160)))
+    for wrong in (None, problem.X):
+        with pytest.raises(InputTypeError, match="takes a TrainingProblem"):
+            certify(wrong, network)
+        with pytest.raises(InputTypeError, match="takes a TrainingProblem"):
+            certify(problem, wrong)
+    with pytest.raises(InputTypeError, match="enumerate_cells"):
+        certify(problem, network, cells=3)
     with pytest.raises(InputError, match="other data"):
         certify(problem, network, cells=enumerate_cells(random_problem(1)))
 
@@ -173,3 +182,13 @@ def test_nearly_flat_samples_do_not_prove_too_much():
         u = np.array([0.67542619, -0.735016, -0.05958982])
         attained = np.linalg.norm(Y.T @ np.maximum(X @ u, 0.0)) / np.linalg.norm(u)
         assert dual.rho >= attained
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-158, 1.0, 1e160, 1e300])
+def test_only_the_direction_of_a_dual_point_matters(size):
+    problem = random_problem(0)
+    network = ReLUNetwork(np.ones((3, 1)), np.ones((1, 2)))
+    expected = certify(problem, network, problem.Y)
+    found = certify(problem, network, size * problem.Y)
+    assert found.lower_bound == pytest.approx(expected.lower_bound, rel=1e-12)
+    np.testing.assert_allclose(found.dual, expected.dual, rtol=1e-12)

@@ -1,5 +1,7 @@
 """The completely positive program against known optima and other formulations."""
 
+import pickle
+
 import numpy as np
 import pyomo.environ as pyo
 import pytest
@@ -12,6 +14,7 @@ from pyomo_relu import (
     bound_direction,
     build_completely_positive,
     enumerate_cells,
+    recover_network,
     relax,
     sample_cells,
     solve,
@@ -281,6 +284,36 @@ def test_it_can_be_built_into_a_block_and_cloned():
     assert bound_direction(outer).side == "exact"
 
 
+@pytest.mark.parametrize("tier", [None, "dnn", "psd"])
+def test_it_can_be_pickled(tier):
+    problem = TrainingProblem(*reference_data(0), beta=0.2)
+    model = build_completely_positive(problem)
+    if tier:
+        relax(model, tier)
+    copy = pickle.loads(pickle.dumps(model))
+    if not tier:
+        tier = "dnn"
+        relax(model, tier)
+        relax(copy, tier)
+    expected = solve(model).incumbent_objective
+    assert solve(copy).incumbent_objective == pytest.approx(expected, rel=1e-9)
+    assert recover_network(copy).objective(problem) >= REFERENCE[0] - 1e-6
+
+
+def test_data_of_doubtful_rank_have_facet_coordinates():
+    """The cells' tolerance drops a direction that the problem keeps."""
+    rng = np.random.default_rng(3)
+    B = rng.normal(size=(6, 2))
+    X = np.column_stack([B, B.sum(axis=1) + 1e-10 * rng.normal(size=6)])
+    problem = TrainingProblem(X, rng.normal(size=(6, 2)), 0.1)
+    cells = enumerate_cells(problem)
+    assert cells.rank < problem.rank
+    rays = relaxed_optimum(problem)
+    assert relaxed_optimum(problem, description="facets") <= rays + 1e-6
+    sampled = sample_cells(problem, 1000, seed=0)
+    assert relaxed_optimum(problem, cells=sampled) == pytest.approx(rays, abs=1e-5)
+
+
 def test_bad_arguments_are_refused(monkeypatch):
     problem = TrainingProblem(*reference_data(0), beta=0.2)
     with pytest.raises(InputError, match="'tree' or 'plain'"):
@@ -291,6 +324,17 @@ def test_bad_arguments_are_refused(monkeypatch):
         build_completely_positive(problem, enumerate_cells(np.eye(3)))
     with pytest.raises(InputError, match="every sample of X is zero"):
         build_completely_positive(TrainingProblem([[0.0]], [1.0], 0.1))
+    for arguments, options in [
+        ((problem.X,), {}),
+        ((None,), {}),
+        ((problem, 3), {}),
+        ((problem,), {"block": 3}),
+    ]:
+        with pytest.raises(InputTypeError, match="must"):
+            build_completely_positive(*arguments, **options)
+    model = build_completely_positive(problem)
+    with pytest.raises(InputError, match="already"):
+        build_completely_positive(problem, block=model)
     with pytest.raises(InputTypeError, match="not a network program"):
         network_program(pyo.ConcreteModel())
     monkeypatch.setattr(completely_positive, "MAX_CELLS", 10)
