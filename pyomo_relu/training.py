@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,15 +15,17 @@ from pyomo.environ import value
 
 from pyomo_relu.arrangement import Cells, enumerate_cells
 from pyomo_relu.certificates import Certificate, certify
-from pyomo_relu.errors import InputError, SolverError
+from pyomo_relu.errors import InputError, InputTypeError, SolverError
 from pyomo_relu.losses import SquaredLoss
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs import build_completely_positive
 from pyomo_relu.programs.completely_positive import MAX_CELLS
-from pyomo_relu.recovery import recover_network
+from pyomo_relu.recovery import improvements, recover_network
 from pyomo_relu.solvers import solve
 from pyomo_relu.tiers import relax
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["TrainingResult", "TrainingRound", "train"]
 
@@ -159,8 +162,14 @@ def train(
     0.475000 True
     """
     problem = TrainingProblem(X, Y, beta, loss=loss)
-    if not gap > 0.0:
-        raise InputError(f"gap must be positive; got {gap!r}.")
+    try:
+        allowed = 0.0 < float(gap) < np.inf
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"gap must be a number; got {gap!r}.") from error
+    if not allowed:
+        raise InputError(f"gap must be positive and finite; got {gap!r}.")
+    if progress is not None and not callable(progress):
+        raise InputTypeError(f"progress must be callable; got {progress!r}.")
     report = progress or (lambda _: None)
     if problem.rank == 0:
         network = ReLUNetwork(
@@ -170,7 +179,7 @@ def train(
     if cells is None:
         report("enumerating cells")
         cells = enumerate_cells(problem, max_cells=MAX_CELLS)
-    run = _Run(problem, cells, report)
+    run = _Run(problem, cells, gap, report)
     interrupted = False
     try:
         model = run.round()
@@ -184,6 +193,11 @@ def train(
         if run.network is None:
             raise
         interrupted = True
+    except SolverError as error:
+        # A finer partition may be beyond the solver; what was proved stays proved.
+        if run.network is None:
+            raise
+        logger.warning("training ends early: %s", error)
     assert run.network is not None
     assert run.certificate is not None
     return TrainingResult(
@@ -210,9 +224,14 @@ class _Run:
     """Best network and best bound over the rounds of one training."""
 
     def __init__(
-        self, problem: TrainingProblem, cells: Cells, report: Callable[[str], None]
+        self,
+        problem: TrainingProblem,
+        cells: Cells,
+        target: float,
+        report: Callable[[str], None],
     ) -> None:
-        self.problem, self.cells, self.report = problem, cells, report
+        self.problem, self.cells, self.target = problem, cells, target
+        self.report = report
         self.network: ReLUNetwork | None = None
         self.certificate: Certificate | None = None
         self.history: list[TrainingRound] = []
@@ -254,7 +273,12 @@ class _Run:
                 "beta; the model is build_completely_positive(problem) with relu.dnn."
             ) from error
         self.report("recovering and certifying the network")
-        self.keep(recover_network(model))
+        raw = recover_network(model, improve=False)
+        for descents, network in enumerate(improvements(self.problem, raw)):
+            self.keep(network)
+            # Before the first descent a network has many neurons to no purpose.
+            if descents and self.gap <= self.target:
+                break
         assert self.certificate is not None
         self.history.append(
             TrainingRound(

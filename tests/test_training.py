@@ -6,8 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_linnerud
 
-from pyomo_relu import ReLUNetwork, TrainingProblem, sample_cells, train, training
-from pyomo_relu.errors import InputError, TooManyCellsError
+from pyomo_relu import TrainingProblem, sample_cells, train, training
+from pyomo_relu.errors import (
+    InputError,
+    InputTypeError,
+    SolverError,
+    TooManyCellsError,
+)
 from tests.instances import REFERENCE, degenerate_data, reference_data
 
 
@@ -97,7 +102,7 @@ def test_sampled_cells_train_and_do_not_overclaim():
     with pytest.raises(TooManyCellsError, match="sample_cells"):
         train(X, Y, 1.0)
     problem = TrainingProblem(X, Y, 1.0)
-    result = train(X, Y, 1.0, cells=sample_cells(problem, 8, seed=0))
+    result = train(X, Y, 1.0, cells=sample_cells(problem, 4, seed=0))
     assert not result.certificate.complete
     assert not result.converged
     assert result.certificate.lower_bound < result.certificate.objective
@@ -111,30 +116,54 @@ def test_all_zero_samples_need_no_solver():
     assert result.converged
 
 
-def test_interruption_keeps_the_best_network(monkeypatch):
+@pytest.mark.parametrize("solves", [0, 1])
+def test_interruption_keeps_the_best_network(monkeypatch, solves):
     X, Y = reference_data(0)
     calls = []
     real = training.solve
 
     def interrupted(model, **options):
-        if calls:
+        if len(calls) == solves:
             raise KeyboardInterrupt
         calls.append(model)
         return real(model, **options)
 
-    # A poor first network, so that a second round is begun.
     monkeypatch.setattr(training, "solve", interrupted)
-    monkeypatch.setattr(
-        training,
-        "recover_network",
-        lambda model: ReLUNetwork([[1.0]] * 3, [[1.0, 0.0]]),
-    )
-    result = train(X, Y, 0.2)
+    if not solves:
+        with pytest.raises(KeyboardInterrupt):
+            train(X, Y, 0.2)
+        return
+    result = train(X, Y, 0.2, gap=1e-300)
     assert result.interrupted
     assert not result.converged
-    assert len(result.history) == 1
-    with pytest.raises(KeyboardInterrupt):
-        train(X, Y, 0.2)
+    assert result.certificate.gap <= 1e-6
+
+
+def test_interruption_of_the_first_descent_keeps_the_raw_network(monkeypatch):
+    def interrupted(problem, network):
+        yield network
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "improvements", interrupted)
+    result = train(*reference_data(0), 0.2, gap=1e-12)
+    assert result.interrupted
+    assert result.certificate.objective == pytest.approx(REFERENCE[0], abs=1e-4)
+
+
+def test_a_failing_refinement_keeps_what_was_proved(monkeypatch, caplog):
+    real, rounds = training._Run.round, []
+
+    def fail_later(run, *args, **options):
+        if rounds:
+            raise SolverError("no point")
+        rounds.append(args)
+        return real(run, *args, **options)
+
+    monkeypatch.setattr(training._Run, "round", fail_later)
+    result = train(*reference_data(0), 0.2, gap=1e-300)
+    assert not result.converged
+    assert result.certificate.gap <= 1e-6
+    assert "no point" in caplog.text
 
 
 def test_progress_is_told():
@@ -145,8 +174,11 @@ def test_progress_is_told():
 
 
 def test_bad_arguments_are_refused():
-    for gap in (0.0, -1.0, float("nan")):
+    for gap in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="gap must be positive"):
             train([[1.0]], [1.0], 0.1, gap=gap)
     with pytest.raises(InputError, match="beta"):
         train([[1.0]], [1.0], 0.0)
+    for options in ({"gap": "small"}, {"gap": None}, {"progress": 3}, {"cells": 3}):
+        with pytest.raises(InputTypeError, match="must"):
+            train([[1.0]], [1.0], 0.1, **options)

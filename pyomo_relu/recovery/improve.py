@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,17 @@ from pyomo_relu.problem import ScaledProblem, TrainingProblem
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["improve_network"]
+__all__ = ["improve_network", "improvements"]
 
 #: An interior point stops short of a face, leaves a neuron on a common face once in
 #: each cell, and a little weight in empty cells, all by about its own tolerance, which
 #: is not known: each of these is tried, the likeliest first. Larger ones are safe,
 #: since a network is judged by its own objective.
 _TOLERANCES = (1e-4, 1e-3, 1e-5, 1e-6, 1e-7, 1e-8)
+#: One round of these tolerances each: what one shift of the eigenvalues leaves
+#: unfinished another may finish.
+_DAMPINGS = (0.0, 1e-2, 1e-4, 1e-3)
 _MAX_STEPS = 60
-_MAX_ROUNDS = 10
 _WORTH_A_ROUND = 1e-10
 _MAX_KINKS = 20
 #: Gradients (relative to the point, in scaled units) that count as zero, and that no
@@ -58,17 +61,35 @@ def improve_network(problem: TrainingProblem, network: ReLUNetwork) -> ReLUNetwo
     >>> print(f"{improve_network(problem, start).objective(problem):.6f}")
     0.375000
     """
-    best = network.merge()
+    *_, last = improvements(problem, network)
+    return last
+
+
+def improvements(
+    problem: TrainingProblem, network: ReLUNetwork
+) -> Iterator[ReLUNetwork]:
+    """Yield the steps of :func:`improve_network`, each better than the one before.
+
+    Whoever wants a certificate stops at the first network that is good enough.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        What is being trained.
+    network : ReLUNetwork
+        Where to start.
+    """
+    best = min(
+        (network.balance(), network.merge()), key=lambda each: each.objective(problem)
+    )
     best_value = best.objective(problem)
-    start = network.balance()
-    if start.objective(problem) < best_value:
-        best, best_value = start, start.objective(problem)
+    yield best
     stationary = False
-    for _ in range(_MAX_ROUNDS):
+    for damping in _DAMPINGS:
         round_value = best_value
         for tolerance in _TOLERANCES:
             candidate, ended = _descend(
-                problem.scaled, best.merge(tolerance), tolerance
+                problem.scaled, best.merge(tolerance), tolerance, damping
             )
             candidate = candidate.merge()
             value = candidate.objective(problem)
@@ -77,13 +98,13 @@ def improve_network(problem: TrainingProblem, network: ReLUNetwork) -> ReLUNetwo
             tie = _TIE if ended and not stationary else -_TIE
             if value <= best_value * (1.0 + tie):
                 best, best_value, stationary = candidate, value, ended
+                yield best
         if stationary and best_value >= round_value * (1.0 - _WORTH_A_ROUND):
             break
-    return best
 
 
 def _descend(
-    scaled: ScaledProblem, network: ReLUNetwork, tolerance: float
+    scaled: ScaledProblem, network: ReLUNetwork, tolerance: float, damping: float
 ) -> tuple[ReLUNetwork, bool]:
     """Return where the descent ends, and whether that is a stationary point."""
     first, second = scaled.from_user(network.first, network.second)
@@ -96,7 +117,7 @@ def _descend(
     factor = np.sqrt(v_norm[keep] / u_norm[keep])
     first, second = first[:, keep] * factor, second[keep] / factor[:, None]
     faces, theta = _Faces.through(scaled, first, second, tolerance)
-    faces, theta, ended = _newton(faces, theta)
+    faces, theta, ended = _newton(faces, theta, damping)
     layers = scaled.to_user(*faces.layers(theta))
     return ReLUNetwork(*layers).balance(), ended
 
@@ -210,48 +231,51 @@ class _Faces:
         return _Faces(self.scaled, spans), np.concatenate([*parts, v.ravel()])
 
 
-def _newton(faces: _Faces, theta: Array) -> tuple[_Faces, Array, bool]:
+def _newton(faces: _Faces, theta: Array, damping: float) -> tuple[_Faces, Array, bool]:
     """Newton's method with the Hessian's absolute eigenvalues, and an active set.
 
-    Where a hyperplane stops a step, its neuron goes on in that hyperplane. Steps
-    along null directions (rotations among the neurons of one cell leave the function
-    as it is) are left out.
+    Where a hyperplane stops a step, its neuron goes on in that hyperplane. Optima are
+    seldom isolated (neurons of one cell can be rotated into each other): steps along
+    null directions are left out, and along nearly flat ones shortened by a shift of
+    the eigenvalues, `damping` times the gradient's root.
     """
     value = faces.value(theta)
     for _ in range(_MAX_STEPS):
         gradient, hessian = faces.derivatives(theta)
-        slope = np.linalg.norm(gradient)
-        if slope <= _ROUNDING * np.linalg.norm(theta):
+        size = float(np.linalg.norm(theta))
+        slope = float(np.linalg.norm(gradient))
+        if slope <= _ROUNDING * size:
             return faces, theta, True
         values, vectors = np.linalg.eigh(hessian)
-        used = np.abs(values) > 1e-11 * np.abs(values).max()
-        vectors = vectors[:, used]
-        step = -vectors @ ((vectors.T @ gradient) / np.abs(values[used]))
-        length = 1.0
+        largest = float(np.abs(values).max())
+        used = np.abs(values) > 1e-11 * largest
+        vectors, curvature = vectors[:, used], np.abs(values[used])
+        curvature += damping * np.sqrt(slope * largest)
+        step = -vectors @ ((vectors.T @ gradient) / curvature)
         # Below rounding of the value every step may be taken.
-        while faces.value(theta + length * step) > (
-            value * (1.0 + 1e-15) + 1e-4 * length * float(gradient @ step)
-        ):
+        allowance = value * (1.0 + 1e-14)
+        descent = 1e-4 * float(gradient @ step)
+        length = 1.0
+        while faces.value(theta + length * step) > allowance + length * descent:
             length *= 0.5
             if length < 1e-10:
                 length = 0.0
                 break
         if length < 1.0:
-            reach = max(2.0 * length, 1e-9)
-            kinks = faces.kinks(theta, step, reach)
-            if kinks:
-                at = [faces.value(theta + kink[0] * step) for kink in kinks]
-                best = int(np.argmin(at))
-                if at[best] <= value * (1.0 + 1e-15):
-                    length, j, k = kinks[best]
-                    faces, theta = faces.restrict(theta + length * step, j, k)
-                    if not faces.spans:
-                        return faces, theta, True
-                    value = faces.value(theta)
-                    continue
+            kinks = faces.kinks(theta, step, max(2.0 * length, 1e-9))
+            at = [faces.value(theta + kink[0] * step) for kink in kinks]
+            if at and min(at) <= allowance:
+                length, j, k = kinks[int(np.argmin(at))]
+                faces, theta = faces.restrict(theta + length * step, j, k)
+                if not faces.spans:
+                    return faces, theta, True
+                value = faces.value(theta)
+                continue
         if length == 0.0:
             break
         theta = theta + length * step
-        value = faces.value(theta)
-    slope = np.linalg.norm(faces.derivatives(theta)[0])
-    return faces, theta, bool(slope <= _STATIONARY * np.linalg.norm(theta))
+        previous, value = value, faces.value(theta)
+        if slope <= _STATIONARY * size and value >= previous * (1.0 - _TIE):
+            break
+    slope = float(np.linalg.norm(faces.derivatives(theta)[0]))
+    return faces, theta, slope <= _STATIONARY * float(np.linalg.norm(theta))
