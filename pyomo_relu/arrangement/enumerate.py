@@ -13,7 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from pyomo_relu.arrangement.batch import Incidences, find_vertices, incidences_of
+from pyomo_relu.arrangement.batch import (
+    CONTRADICTION,
+    Incidences,
+    find_vertices,
+    incidences_of,
+)
 from pyomo_relu.arrangement.cells import Cells
 from pyomo_relu.arrangement.classes import (
     RowClasses,
@@ -41,7 +46,12 @@ from pyomo_relu.arrangement.validate import (
     incidence_error,
     interior_points,
 )
-from pyomo_relu.errors import InputError, InputTypeError, TooManyCellsError
+from pyomo_relu.errors import (
+    DegenerateDataError,
+    InputError,
+    InputTypeError,
+    TooManyCellsError,
+)
 
 __all__ = ["enumerate_cells"]
 
@@ -127,6 +137,12 @@ def enumerate_cells(
     normals = classes.normals[None]
     groups = find_vertices(normals, threshold, hasher)
     pairs = incidences_of(groups, normals, threshold, hasher)
+    if not any(len(group.hashes) for group in pairs):
+        raise DegenerateDataError(
+            f"No {classes.rank - 1} of {classes.count} hyperplanes in rank "
+            f"{classes.rank} are clearly independent, so no ray was found. "
+            f"{CONTRADICTION}"
+        )
     half = _collect(pairs, classes)
     del pairs
     check_count(half)

@@ -12,6 +12,7 @@ from pyomo_relu.arrangement.classes import (
     check_tolerance,
     classify_rows,
 )
+from pyomo_relu.arrangement.counting import count_cells_general_position
 from pyomo_relu.arrangement.geometry import REDUNDANCY_TOLERANCE
 from pyomo_relu.arrangement.masks import CHUNK_ENTRIES
 from pyomo_relu.errors import InputError, InputTypeError
@@ -20,6 +21,9 @@ __all__ = ["sample_cells"]
 
 # Closer to a hyperplane than this a direction is drawn again: its sign may be rounding.
 _CLEARANCE = 1e-13
+
+# So many directions are always worth a try.
+_PATIENCE = 10_000
 
 
 def sample_cells(
@@ -41,12 +45,15 @@ def sample_cells(
     problem_or_X : array_like (n, d) or object with an attribute ``X``
         Data matrix, one sample a row, or a training problem.
     size : int
-        How many cells to find.
+        How many cells to find; there are never more than
+        `count_cells_general_position` says of the merged rows, so no more are sought.
     seed : int or numpy.random.Generator, optional
         The same seed gives the same cells in the same order.
     max_draws : int, optional
-        Stop after this many directions; ``max(10_000, 100 * size)`` by default. Then
-        fewer cells are returned, and their ``repr`` and `Cells.note` say so.
+        Stop after this many directions. By default after ``max(10_000, 100 * size)``,
+        and before that as soon as ``max(10_000, 20 * found)`` directions in a row have
+        brought nothing new to the `found` cells. Then fewer cells are returned, and
+        their ``repr`` and `Cells.note` say so.
     tolerance : float, optional
         As in `enumerate_cells`.
 
@@ -68,11 +75,8 @@ def sample_cells(
     (4, False)
     """
     size = _positive(size, "size")
-    budget = (
-        max(10_000, 100 * size)
-        if max_draws is None
-        else _positive(max_draws, "max_draws")
-    )
+    if max_draws is not None:
+        max_draws = _positive(max_draws, "max_draws")
     tolerance = check_tolerance(tolerance)
     classes = classify_rows(as_data_matrix(problem_or_X), tolerance)
     try:
@@ -84,12 +88,16 @@ def sample_cells(
         ) from error
 
     count, rank = classes.count, classes.rank
+    most = count_cells_general_position(count, rank)
+    target = min(size, most)
+    budget = max(_PATIENCE, 100 * target) if max_draws is None else max_draws
     seen: set[bytes] = set()
     packed, points = [], []
     # Independent of `size`, so that a longer sample continues a shorter one.
     step = int(np.clip(CHUNK_ENTRIES // (count + rank), 1, 4096))
-    drawn = 0
-    while len(seen) < size and drawn < budget:
+    drawn = idle = 0
+    tired = False
+    while len(seen) < target and drawn < budget and not tired:
         directions = generator.standard_normal((min(step, budget - drawn), rank))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         height = directions @ classes.normals.T
@@ -97,13 +105,18 @@ def sample_cells(
         bits = np.packbits(height > 0, axis=1)
         for row in range(len(directions)):
             drawn += 1
+            idle += 1
             key = bits[row].tobytes()
             if not clear[row] or key in seen:
+                tired = max_draws is None and idle >= max(_PATIENCE, 20 * len(seen))
+                if tired:
+                    break
                 continue
+            idle = 0
             seen.add(key)
             packed.append(bits[row])
             points.append(directions[row])
-            if len(seen) == size:
+            if len(seen) == target:
                 break
     found = len(seen)
     if not found:
@@ -114,6 +127,8 @@ def sample_cells(
     note = f"sampled with {drawn:,} draws"
     if found < size:
         note += f", {size:,} cells were asked for"
+        if found == most:
+            note += " and there are no more"
     dropped = REDUNDANCY_TOLERANCE * float(np.linalg.norm(classes.weight))
     return Cells(
         classes,

@@ -10,14 +10,18 @@ from pyomo.core.base.block import Block, BlockData
 from pyomo.core.base.global_set import UnindexedComponent_index
 from pyomo.core.base.initializer import Initializer
 from pyomo.core.expr.numvalue import value
+from pyomo.gdp import Disjunct
 
 from pyomo_relu.cones.entries import ConeContent, read_content, upper_index
-from pyomo_relu.cones.membership import ConeGuard
+from pyomo_relu.cones.membership import ConeGuard, unsupported
 from pyomo_relu.errors import InputError, InputTypeError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["Cone", "ConeData", "cone_data_objects", "is_cone_guard"]
+#: What cones may be inside of.
+DESCEND = (Block, Disjunct)
+
+__all__ = ["DESCEND", "Cone", "ConeData", "cone_data_objects", "is_cone_guard"]
 
 
 class ConeData(BlockData):
@@ -49,6 +53,42 @@ class ConeData(BlockData):
         """
         self._content = content
         self.add_component("guard", ConeGuard(self, content.entries))
+
+    def del_component(self, name_or_object: Any) -> None:
+        """Delete a component that somebody added to the cone; never its guard.
+
+        Parameters
+        ----------
+        name_or_object : str or component
+            The component.
+
+        Raises
+        ------
+        UnsupportedConeError
+            It is the guard of an active cone, which would be dropped in silence
+            without it. Transformations that rename constraints do this.
+        InputError
+            It is the guard of a cone that is not active, but may be again.
+        """
+        guard = self.component("guard")
+        if guard is not None and (name_or_object is guard or name_or_object == "guard"):
+            if self.active:
+                raise unsupported(self)
+            raise InputError(
+                f"{guard.name!r} guards cone {self.name!r} and stays as long as the "
+                "cone does; delete the cone from its block instead."
+            )
+        super().del_component(name_or_object)
+
+    def clear(self) -> None:
+        """Refuse: a cone without matrix and guard would be dropped in silence.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise _not_cleared(self)
 
     @property
     def content(self) -> ConeContent:
@@ -224,9 +264,27 @@ class Cone(Block):
 
     def construct(self, data: Any = None) -> None:
         """Read the matrices, and let go of the rule and of what it holds."""
-        if not self._constructed:
-            super().construct(data)
-            self._rule = None
+        if self._constructed:
+            return
+        super().construct(data)
+        self._rule = None
+        # Pyomo makes the members of an infinite set when they are asked for; what
+        # nobody asks for would constrain nothing.
+        if self.is_indexed() and not self.index_set().isfinite():
+            raise InputError(
+                f"cone {self.name!r} is indexed by {self.index_set().name}, which is "
+                "not finite; give the members a finite index set."
+            )
+
+    def clear(self) -> None:
+        """Refuse: an active component without members says nothing.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise _not_cleared(self)
 
     def _getitem_when_not_present(self, index: Any) -> Any:
         if self._rule is None:
@@ -246,6 +304,13 @@ class ScalarConeMixin:
     display = Block.display
 
 
+def _not_cleared(cone: Cone | ConeData) -> InputError:
+    return InputError(
+        f"cone {cone.name!r} cannot be cleared: cones never change. Deactivate it, "
+        f"{cone.name}.deactivate(), or delete it from its block."
+    )
+
+
 def cone_data_objects(
     block: Any, active: bool | None = True, kinds: Any = ConeData
 ) -> Iterator[ConeData]:
@@ -254,7 +319,7 @@ def cone_data_objects(
     Parameters
     ----------
     block : Block, block data or cone component
-        Where to look; sub-blocks included.
+        Where to look; sub-blocks and Disjuncts included.
     active : bool or None
         True: only cones that are active and so are all blocks above them, up to and
         including `block`. None: all.
@@ -287,7 +352,7 @@ def cone_data_objects(
         )
     members = [block] if isinstance(block, BlockData) else list(block.values())
     for member in members:
-        for data in member.block_data_objects(active=active):
+        for data in member.block_data_objects(active=active, descend_into=DESCEND):
             if isinstance(data, kinds):
                 yield data
 

@@ -26,8 +26,9 @@ import numpy as np
 from pyomo.core.base.constraint import ScalarConstraint
 from pyomo.core.expr.numeric_expr import NumericExpression
 from pyomo.core.expr.relational_expr import InequalityExpression
+from pyomo.gdp import Disjunct
 
-from pyomo_relu.errors import InputError, UnsupportedConeError
+from pyomo_relu.errors import UnsupportedConeError
 
 if TYPE_CHECKING:
     from pyomo_relu.cones.base import ConeData
@@ -48,6 +49,20 @@ def unsupported(cone: ConeData) -> UnsupportedConeError:
     UnsupportedConeError
         Names the cone, the tiers that help and the other ways out.
     """
+    reached = (
+        "has reached a writer, solver or transformation that does not know matrix cones"
+    )
+    choice = ""
+    disjunct = _disjunct_of(cone)
+    if disjunct is not None:
+        reached = (
+            f"is inside the Disjunct {disjunct.name!r}, and disjunctive reformulations "
+            "and solvers take no matrix cones, relaxed or not"
+        )
+        choice = (
+            " Solve one choice of disjuncts at a time: fix the indicators and apply "
+            "TransformationFactory('gdp.fix_disjuncts')."
+        )
     if cone.tiers:
         *others, last = (f"relax(model, {tier!r})" for tier in cone.tiers)
         tiers = f"{', '.join(others)} or {last}" if others else last
@@ -56,11 +71,19 @@ def unsupported(cone: ConeData) -> UnsupportedConeError:
         way_out = "No tier of this package replaces it"
     native = " and takes this cone as it is" if cone.is_conic else ""
     return UnsupportedConeError(
-        f"the {cone.kind} cone {cone.name!r} (order {cone.order}) has reached a "
-        "writer, solver or transformation that does not know matrix cones. "
+        f"the {cone.kind} cone {cone.name!r} (order {cone.order}) {reached}.{choice} "
         f"{way_out}: SolverFactory('clarabel') is a semidefinite solver{native}. "
-        "To leave the cone out on purpose, deactivate it."
+        "To leave the cone out on purpose, deactivate it: "
+        f"{cone.name}.deactivate()."
     )
+
+
+def _disjunct_of(cone: ConeData) -> Any:
+    """Return the innermost Disjunct above a cone that is still one, or None."""
+    block = cone.parent_block()
+    while block is not None and block.ctype is not Disjunct:
+        block = block.parent_block()
+    return block
 
 
 class MembershipExpression(NumericExpression):
@@ -227,10 +250,8 @@ class ConeGuard(ScalarConstraint):
 
         Raises
         ------
-        InputError
-            Always; deactivate the cone instead.
+        UnsupportedConeError
+            Always: solvers and transformations that move constraints elsewhere
+            deactivate them, and people deactivate the cone instead.
         """
-        raise InputError(
-            f"{self.name!r} guards an active cone and cannot be deactivated alone; "
-            f"deactivate the cone instead: {self.cone.name}.deactivate()."
-        )
+        raise unsupported(self.cone)

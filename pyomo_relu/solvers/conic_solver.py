@@ -31,9 +31,10 @@ from pyomo.contrib.solver.common.util import (
 )
 from pyomo.core.staleflag import StaleFlagManager
 
+from pyomo_relu.errors import InputError
 from pyomo_relu.solvers.conic_form import ConicForm
 from pyomo_relu.solvers.solution import ConicSolutionLoader
-from pyomo_relu.solvers.standard_form import compile_conic
+from pyomo_relu.solvers.standard_form import check_model, compile_conic
 
 __all__ = ["ConicAnswer", "ConicSolver", "ConicSolverConfig"]
 
@@ -149,7 +150,10 @@ class ConicSolver(SolverBase):
         UnsupportedModelError, UnsupportedConeError
             If the model is no convex conic program.
         InputError
-            If an option is unknown or a coefficient is not finite.
+            If an option is unknown or does not fit, the model is not constructed, or
+            a coefficient is not finite.
+        InputTypeError
+            If `model` is no block.
         SolverError
             If the solver fails without an answer.
         NoOptimalSolutionError
@@ -160,7 +164,8 @@ class ConicSolver(SolverBase):
         """
         start = datetime.now(timezone.utc)
         tick = time.perf_counter()
-        config = self.config(value=kwds, preserve_implicit=True)
+        check_model(model)
+        config = self._configure(kwds)
         if not self.available():
             raise ApplicationError(
                 f"solver '{self.name}' is not available: {self.available()}"
@@ -199,6 +204,20 @@ class ConicSolver(SolverBase):
         results.timing_info.wall_time = time.perf_counter() - tick
         results.timing_info.timer = timer
         return results
+
+    def _configure(self, options: dict[str, Any]) -> Any:
+        """Return the configuration of one solve, names and values checked."""
+        unknown = sorted(set(options) - set(self.config))
+        if unknown:
+            raise InputError(
+                f"solver '{self.name}' has no option {unknown[0]!r}; it has "
+                f"{', '.join(sorted(self.config))}. Settings of the solver itself go "
+                f"into solver_options={{...}}"
+            )
+        try:
+            return self.config(value=options, preserve_implicit=True)
+        except ValueError as error:
+            raise InputError(f"solver '{self.name}': {error}") from error
 
     def _run(self, model: Any, config: Any, results: Results) -> str:
         """Compile and solve; fill the results and return one sentence about them."""

@@ -16,6 +16,7 @@ from pyomo_relu.errors import (
     UnsupportedConeError,
 )
 from pyomo_relu.solvers.conic_solver import ConicSolver
+from pyomo_relu.solvers.standard_form import check_model
 
 __all__ = ["DEFAULT_SOLVER", "solve"]
 
@@ -52,9 +53,9 @@ def solve(
     UnsupportedConeError
         If the model has cones that the solver cannot take.
     InputError
-        If an option is unknown.
+        If an option is unknown, or the model is not constructed.
     InputTypeError
-        If `solver` is neither a name nor a solver.
+        If `model` is no block, or `solver` is neither a name nor a solver.
 
     Examples
     --------
@@ -71,6 +72,7 @@ def solve(
     >>> round(results.incumbent_objective, 6)
     0.28
     """
+    check_model(model)
     interface = _interface(DEFAULT_SOLVER if solver is None else solver)
     if not isinstance(interface, ConicSolver):
         cone = next(cone_data_objects(model), None)

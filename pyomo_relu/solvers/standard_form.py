@@ -28,6 +28,7 @@ from pyomo.core.base import (
     Suffix,
     Var,
 )
+from pyomo.core.base.block import BlockData
 from pyomo.network import Port
 from pyomo.repn.quadratic import QuadraticRepnVisitor
 from pyomo.repn.util import categorize_valid_components
@@ -38,7 +39,7 @@ from pyomo_relu.cones import (
     cone_data_objects,
     is_cone_guard,
 )
-from pyomo_relu.errors import InputError, UnsupportedConeError
+from pyomo_relu.errors import InputError, InputTypeError, UnsupportedConeError
 from pyomo_relu.solvers.affine_rows import (
     UNREADABLE,
     AffineRows,
@@ -51,7 +52,7 @@ from pyomo_relu.solvers.assembly import assemble
 from pyomo_relu.solvers.conic_form import ConicForm, triangle
 from pyomo_relu.solvers.convexity import most_negative_curvature
 
-__all__ = ["UnsupportedModelError", "compile_conic"]
+__all__ = ["UnsupportedModelError", "check_model", "compile_conic"]
 
 _ORDER = SortComponents.deterministic
 
@@ -105,7 +106,10 @@ def compile_conic(model: Any) -> ConicForm:
     UnsupportedConeError
         If a completely positive or another unrelaxed cone is active.
     InputError
-        If a coefficient is not finite or a fixed variable has no value.
+        If the model is not constructed, a coefficient is not finite or a fixed
+        variable has no value.
+    InputTypeError
+        If `model` is no block.
     pyomo.common.errors.InfeasibleConstraintException
         If a constraint without variables is violated.
 
@@ -123,9 +127,36 @@ def compile_conic(model: Any) -> ConicForm:
     >>> form.A.toarray().tolist(), form.b.tolist()
     ([[1.0, 1.0], [-1.0, 0.0]], [1.0, 0.0])
     """
+    check_model(model)
     # The compile makes many small objects and drops few: the collector would only walk.
     with PauseGC():
         return _Compiler(model).compile()
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is no constructed model or block.
+
+    Parameters
+    ----------
+    model : Any
+        What a user gave.
+
+    Raises
+    ------
+    InputTypeError
+        It is no block.
+    InputError
+        It is not constructed.
+    """
+    if not isinstance(model, BlockData):
+        raise InputTypeError(
+            f"solvers take a Pyomo model or block; got {type(model).__name__}."
+        )
+    if not model.is_constructed():
+        raise InputError(
+            f"model {model.name!r} is not constructed; call create_instance() and "
+            "solve what it returns."
+        )
 
 
 class _Compiler:
@@ -177,8 +208,9 @@ class _Compiler:
             )
             raise UnsupportedModelError(
                 f"the model has active components that a conic form cannot hold: "
-                f"{listed}. Transform them (gdp.bigm for disjuncts, for instance), or "
-                f"deactivate them"
+                f"{listed}. Transform them (gdp.bigm for disjuncts, or "
+                f"gdp.fix_disjuncts where cones are inside of them), or deactivate "
+                f"them"
             )
 
     def _objective(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 from pyomo.common.config import ConfigDict, ConfigValue, IsInstance
+from pyomo.common.errors import MouseTrap
 from pyomo.core.base import (
     ReverseTransformationToken,
     Transformation,
@@ -171,7 +172,11 @@ class Tier(Transformation):
         for cone, leaves in zip(cones, created.leaves, strict=True):
             if leaves:
                 record.replacements[cone] = Replacement(
-                    self.name, tuple(leaves), created.links
+                    self.name,
+                    tuple(leaves),
+                    component.parent_block(),
+                    (component, *{leaf.parent_component(): None for leaf in leaves}),
+                    created.links,
                 )
                 cone.deactivate()
                 made["cones"].append(cone)
@@ -224,7 +229,20 @@ class Tier(Transformation):
 
     def _reverse(self, model: Any, config: Any) -> None:
         token = config.reverse
-        token.check_token_valid(type(self), model, (model,))
+        if token.transformation is not type(self):
+            theirs = getattr(token.transformation, "name", token.transformation)
+            raise InputError(
+                f"this token comes from another transformation, {theirs}; give it to "
+                "that one."
+            )
+        try:
+            token.check_token_valid(type(self), model, (model,))
+        except MouseTrap as error:
+            raise InputError(
+                f"this token comes from another model than {model.name!r}; a token "
+                "reverses its call on the model that the call was made on, not on a "
+                "clone or on a block of it."
+            ) from error
         if config.targets is not None:
             raise InputError(
                 "a token reverses all that its call did; leave targets out."
@@ -235,6 +253,11 @@ class Tier(Transformation):
                 "this token has been used before; a token reverses one call, once."
             )
         for cone in made["cones"]:
+            if cone.parent_block() is None:
+                raise InputError(
+                    f"cone {cone.name!r}, which {self.name} replaced, has been deleted "
+                    "from the model and cannot be brought back."
+                )
             for leaf in record_of(cone.parent_block()).replacements[cone].leaves:
                 later = replacement_of(leaf)
                 if later is not None:
@@ -249,7 +272,9 @@ class Tier(Transformation):
 def _undo(made: dict[str, list[Any]]) -> None:
     """Remove what was added and activate what was replaced."""
     for component in made["components"]:
-        component.parent_block().del_component(component)
+        block = component.parent_block()
+        if block is not None:
+            block.del_component(component)
     for cone in made["cones"]:
         del record_of(cone.parent_block()).replacements[cone]
         cone.activate()

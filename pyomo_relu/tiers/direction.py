@@ -12,10 +12,16 @@ from pyomo.core.base.objective import Objective, maximize
 from pyomo.core.base.transformation import TransformationFactory
 
 from pyomo_relu.cones import ConeData
+from pyomo_relu.cones.base import DESCEND
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.tiers.base import Tier
 from pyomo_relu.tiers.exactness import weighed_by_one_matrix
-from pyomo_relu.tiers.replacement import record_of, replacement_of
+from pyomo_relu.tiers.replacement import (
+    Replacement,
+    fate_of,
+    record_of,
+    replacement_of,
+)
 
 __all__ = ["BoundDirection", "bound_direction"]
 
@@ -67,9 +73,9 @@ def bound_direction(model: Any) -> BoundDirection:
     Returns
     -------
     BoundDirection
-        ``"exact"`` while nothing is relaxed, or where what was relaxed loses nothing;
-        otherwise ``"lower"`` for a minimisation (or no objective) and ``"upper"`` for
-        a maximisation.
+        ``"exact"`` while nothing is relaxed, or where what was relaxed loses nothing
+        and all that stands for it is in force; otherwise ``"lower"`` for a
+        minimisation (or no objective) and ``"upper"`` for a maximisation.
 
     Raises
     ------
@@ -84,7 +90,8 @@ def bound_direction(model: Any) -> BoundDirection:
     at most four cone coordinates, with rays of rank at most three, with at most four
     facets, or with one free coordinate when the model weighs the leading block by one
     semidefinite matrix only, as weight decay does (design, Tiers). That a cone with
-    rays is seen through them is what its author promised.
+    rays is seen through them is what its author promised. A cone that its owner
+    deactivated without a tier is not a part of the model.
 
     Examples
     --------
@@ -104,11 +111,19 @@ def bound_direction(model: Any) -> BoundDirection:
             f"bound_direction takes a model or block; got {type(model).__name__}."
         )
     originals = _originals(model)
+    lost = [
+        loss
+        for root, replacement in originals
+        for loss in _lost(root, replacement, replacement.block)
+    ]
+    if lost:
+        others = f", and so on for {len(lost) - 1} more" if len(lost) > 1 else ""
+        return BoundDirection(_relaxed_side(model), f"{lost[0]}{others}.")
     outer: Counter[str] = Counter()
     exact: Counter[tuple[str, str]] = Counter()
     doubtful: list[tuple[ConeData, str]] = []
-    for root in originals:
-        for cone, tier in _history(root):
+    for root, replacement in originals:
+        for cone, tier in _history(root, replacement):
             if tier.side == "same":
                 continue
             reason = tier.loses_nothing(cone)
@@ -128,8 +143,7 @@ def bound_direction(model: Any) -> BoundDirection:
             outer[name] += 1
     if outer:
         parts = (f"{tier} relaxes {_cones(n)}" for tier, n in sorted(outer.items()))
-        side = "upper" if _maximises(model) else "lower"
-        return BoundDirection(side, f"{' and '.join(parts)}.")
+        return BoundDirection(_relaxed_side(model), f"{' and '.join(parts)}.")
     if exact:
         parts = (
             f"{tier} loses nothing on {_cones(n)} with {why}"
@@ -141,26 +155,51 @@ def bound_direction(model: Any) -> BoundDirection:
     return BoundDirection("exact", "no cone has been replaced.")
 
 
-def _originals(model: BlockData) -> list[ConeData]:
-    """Return the cones that some tier replaced and none made."""
-    replaced: dict[int, ConeData] = {}
+def _originals(model: BlockData) -> list[tuple[ConeData, Replacement]]:
+    """Return the cones that some tier replaced and none made, and by what."""
+    replaced: dict[int, tuple[ConeData, Replacement]] = {}
     made: set[int] = set()
-    for block in model.block_data_objects(active=True):
+    for block in model.block_data_objects(active=True, descend_into=DESCEND):
         if isinstance(block, ConeData):
             continue
         for cone, replacement in record_of(block).replacements.items():
-            replaced[id(cone)] = cone
+            replaced[id(cone)] = cone, replacement
             made.update(map(id, replacement.leaves))
-    return [c for key, c in replaced.items() if key not in made and not c.active]
+    return [
+        (cone, replacement)
+        for key, (cone, replacement) in replaced.items()
+        if key not in made and not cone.active
+    ]
 
 
-def _history(cone: ConeData) -> Iterator[tuple[ConeData, type[Tier]]]:
+def _history(
+    cone: ConeData, replacement: Replacement | None
+) -> Iterator[tuple[ConeData, type[Tier]]]:
     """Yield every replacement at and below a cone, with the tier that made it."""
-    replacement = replacement_of(cone)
     if replacement is not None:
         yield cone, TransformationFactory.get_class(replacement.tier)
         for leaf in replacement.leaves:
-            yield from _history(leaf)
+            yield from _history(leaf, replacement_of(leaf))
+
+
+def _lost(cone: ConeData, replacement: Replacement, block: Any) -> Iterator[str]:
+    """Yield what stood for a cone and is not in force any more, as clauses.
+
+    `block` is that of the original cone: all that replaced it is below.
+    """
+    tier, name = replacement.tier, cone.name
+    for leaf in replacement.leaves:
+        later = replacement_of(leaf)
+        if later is not None:
+            yield from _lost(leaf, later, block)
+        elif (fate := fate_of(leaf, block)) is not None:
+            yield f"{leaf.name!r}, which {tier} put in place of {name!r}, {fate}"
+    for link in replacement.links:
+        fate = fate_of(link, block)
+        if fate is None and not all(row.active for row in link.values()):
+            fate = "is inactive in part"
+        if fate is not None:
+            yield f"{link.name!r}, which ties {tier}'s cones to {name!r}, {fate}"
 
 
 def _weighed_by_one_matrix(model: BlockData, cones: list[ConeData]) -> set[int]:
@@ -172,14 +211,19 @@ def _weighed_by_one_matrix(model: BlockData, cones: list[ConeData]) -> set[int]:
     return weighed_by_one_matrix(model.model(), unique, links)
 
 
-def _maximises(model: BlockData) -> bool:
-    senses = {o.sense for o in model.component_data_objects(Objective, active=True)}
+def _relaxed_side(model: BlockData) -> str:
+    senses = {
+        objective.sense
+        for objective in model.component_data_objects(
+            Objective, active=True, descend_into=DESCEND
+        )
+    }
     if len(senses) > 1:
         raise InputError(
             "the model has active objectives of both senses, so its bound has no "
             "direction; deactivate all but one."
         )
-    return senses == {maximize}
+    return "upper" if senses == {maximize} else "lower"
 
 
 def _cones(count: int) -> str:

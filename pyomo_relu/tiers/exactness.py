@@ -30,6 +30,7 @@ from pyomo.core.expr.visitor import identify_variables
 from pyomo.repn import generate_standard_repn
 
 from pyomo_relu.cones import ConeData, cone_data_objects, is_cone_guard
+from pyomo_relu.cones.base import DESCEND
 from pyomo_relu.cones.entries import upper_index
 from pyomo_relu.tiers.replacement import leaf_cones
 from pyomo_relu.tiers.triangulation import rank
@@ -178,9 +179,13 @@ def _is_unrestricted(entry: Any, lower_zero: bool) -> bool:
 
 
 def _expressions(model: Any, ignored: set[int]) -> Iterator[Any]:
-    for objective in model.component_data_objects(Objective, active=True):
+    for objective in model.component_data_objects(
+        Objective, active=True, descend_into=DESCEND
+    ):
         yield objective.expr
-    for constraint in model.component_data_objects(Constraint, active=True):
+    for constraint in model.component_data_objects(
+        Constraint, active=True, descend_into=DESCEND
+    ):
         if is_cone_guard(constraint):
             continue
         if id(constraint.parent_component()) not in ignored:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pyomo.core.base.block import BlockData
 from pyomo.core.base.transformation import TransformationFactory
 
+from pyomo_relu.cones import cone_data_objects
 from pyomo_relu.errors import InputError, InputTypeError
 
 __all__ = ["relax"]
@@ -15,7 +17,7 @@ def relax(model: Any, tier: str, **options: Any) -> None:
     """Replace the cones of a model by simpler ones, in place.
 
     The face of ``TransformationFactory(tier).apply_to(model, **options)``, which also
-    returns the token to reverse it.
+    returns the token to reverse it, and lets pass that there is nothing to replace.
 
     Parameters
     ----------
@@ -29,8 +31,9 @@ def relax(model: Any, tier: str, **options: Any) -> None:
     Raises
     ------
     InputError
-        There is no such tier or option, or a target is none of the model's cones that
-        the tier takes.
+        There is no such tier or option, a target is none of the model's cones that the
+        tier takes, or without targets there is no such cone; the model is not
+        constructed.
     InputTypeError
         `model` is not a block, or `tier` is not text.
 
@@ -51,4 +54,23 @@ def relax(model: Any, tier: str, **options: Any) -> None:
     known = sorted(n for n in TransformationFactory if n.startswith("relu."))
     if name not in known:
         raise InputError(f"there is no tier {tier!r}; choose from {', '.join(known)}.")
+    if not isinstance(model, BlockData):
+        raise InputTypeError(
+            f"relax takes a model or block; got {type(model).__name__}."
+        )
+    if not model.is_constructed():
+        raise InputError(
+            f"model {model.name!r} is not constructed, so its cones have no matrices "
+            "yet; call create_instance() and relax what it returns."
+        )
+    chosen = {**(options.get("options") or {}), **options}
+    if chosen.get("targets") is None and chosen.get("reverse") is None:
+        takes = TransformationFactory.get_class(name).takes
+        if next(cone_data_objects(model, kinds=takes), None) is None:
+            kinds = " or ".join(sorted(kind.kind for kind in takes))
+            raise InputError(
+                f"model {model.name!r} has no active {kinds} cone, and {name} replaces "
+                f"no others. TransformationFactory({name!r}).apply_to(model) lets that "
+                "pass."
+            )
     TransformationFactory(name).apply_to(model, **options)

@@ -9,11 +9,21 @@ from pyomo.common.collections import ComponentMap
 from pyomo.core.base.block import Block
 
 from pyomo_relu.cones import ConeData
-from pyomo_relu.errors import InputTypeError
+from pyomo_relu.errors import InputError, InputTypeError
 
-__all__ = ["Replacement", "leaf_cones", "replacement_of"]
+__all__ = [
+    "DELETED",
+    "Replacement",
+    "fate_of",
+    "leaf_cones",
+    "record_of",
+    "replacement_of",
+]
 
 _SCOPE = "pyomo_relu"
+
+#: What `fate_of` says of a component that is in no model.
+DELETED = "has been deleted"
 
 
 @dataclass(frozen=True)
@@ -26,12 +36,19 @@ class Replacement:
         Name of the transformation.
     leaves : tuple of cone data
         What stands for the cone now.
+    block : block data
+        The block of the cone, below which the leaves are.
+    components : tuple of components
+        Those of the cone and of the leaves. Data refer to their component weakly, so
+        this keeps a component that somebody deletes within reach of questions.
     links : tuple of components
         Constraints that tie the leaves to the cone's matrix.
     """
 
     tier: str
     leaves: tuple[ConeData, ...]
+    block: Any
+    components: tuple[Any, ...]
     links: tuple[Any, ...] = ()
 
 
@@ -58,7 +75,32 @@ def replacement_of(cone: ConeData) -> Replacement | None:
     cone : cone data
         A member of the model as it was written, or a leaf.
     """
-    return record_of(cone.parent_block()).replacements.get(cone)
+    block = cone.parent_block()
+    return None if block is None else record_of(block).replacements.get(cone)
+
+
+def fate_of(component: Any, block: Any) -> str | None:
+    """Return what has taken a component out of force, None while it is in force.
+
+    Parameters
+    ----------
+    component : component or component data
+        What a tier has put below the block.
+    block : block data
+        The block of the cone that it stands for.
+
+    Returns
+    -------
+    str or None
+        ``"has been deleted"``, ``"is inactive"`` or None.
+    """
+    active = True
+    while component is not None and component is not block:
+        active = active and component.active
+        component = component.parent_block()
+    if component is None:
+        return DELETED
+    return None if active else "is inactive"
 
 
 def leaf_cones(cone: ConeData) -> list[ConeData]:
@@ -79,6 +121,8 @@ def leaf_cones(cone: ConeData) -> list[ConeData]:
     ------
     InputTypeError
         `cone` is not one cone data.
+    InputError
+        What a tier had put in its place has been deleted.
 
     Examples
     --------
@@ -100,4 +144,11 @@ def leaf_cones(cone: ConeData) -> list[ConeData]:
     replacement = replacement_of(cone)
     if replacement is None:
         return [cone]
+    for leaf in replacement.leaves:
+        if fate_of(leaf, replacement.block) == DELETED:
+            raise InputError(
+                f"{leaf.name!r}, which {replacement.tier} put in place of "
+                f"{cone.name!r}, has been deleted from the model; nothing stands for "
+                "the cone now."
+            )
     return [end for leaf in replacement.leaves for end in leaf_cones(leaf)]

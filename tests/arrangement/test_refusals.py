@@ -166,3 +166,14 @@ def test_a_chain_around_the_circle_is_refused():
     angle = np.linspace(0, np.pi, 4000)
     with pytest.raises(DegenerateDataError, match="its own negative"):
         enumerate_cells(np.column_stack([np.cos(angle), np.sin(angle)]), tolerance=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "copies"), [(1, 5), (2, 3), (2, 5)])
+@pytest.mark.parametrize("noise", [1e-8, 1e-7])
+def test_a_rank_that_is_noise_is_refused(rows, copies, noise):
+    """All of the rank above the number of distinct rows is in the perturbation."""
+    rng = np.random.default_rng(0)
+    X = np.vstack([rng.normal(size=(rows, 5))] * copies)
+    X += noise * rng.normal(size=X.shape)
+    with pytest.raises(DegenerateDataError, match=r"no ray was found.*tolerance"):
+        enumerate_cells(X)

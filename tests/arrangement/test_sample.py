@@ -1,9 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from scipy.optimize import nnls
 
 from pyomo_relu.arrangement import enumerate_cells, sample_cells
+from pyomo_relu.arrangement.counting import count_cells_general_position
 from pyomo_relu.errors import InputError
 
 from .strategies import integer_data
@@ -73,3 +76,34 @@ def test_rank_one():
     assert sorted(cells.masks.tolist()) == [[False, True, False], [True, False, False]]
     assert sorted(float(r[0, 0]) for r in cells.rays) == [-1, 1]
     assert [f.shape for f in cells.facets] == [(1, 1), (1, 1)]
+
+
+def test_no_more_cells_are_sought_than_there_can_be():
+    X = np.random.default_rng(0).normal(size=(6, 3))
+    cells = sample_cells(X, 10**6, seed=0)
+    assert len(cells) == len(enumerate_cells(X)) == 32
+    assert "there are no more" in cells.note
+    drawn = int(cells.note.split()[2].replace(",", ""))
+    assert drawn < 10_000
+    assert (sample_cells(X, 32, seed=0).packed == cells.packed).all()
+
+
+def test_sampling_gives_up_when_nothing_new_comes():
+    """An integer grid has far fewer cells than its formula allows."""
+    X = np.array(list(itertools.product([-1.0, 0, 1], repeat=4)))
+    most = count_cells_general_position(40, 4)
+    cells = sample_cells(X, 10**9, seed=0)
+    expected = len(enumerate_cells(X))
+    assert 0.9 * expected < len(cells) <= expected < most / 3
+    drawn = int(cells.note.split()[2].replace(",", ""))
+    assert drawn < 100 * most / 2
+    assert "1,000,000,000 cells were asked for" in cells.note
+    assert "no more" not in cells.note
+    again = sample_cells(X, 10**9, seed=0)
+    assert (again.packed == cells.packed).all()
+    # A stated number of draws is taken in full.
+    full = sample_cells(np.eye(3)[[0, 1, 2, 2]], 9, seed=0, max_draws=500)
+    assert "no more" in full.note
+    pairs = [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]]
+    full = sample_cells(pairs, 99, seed=0, max_draws=30_000)
+    assert "30,000 draws" in full.note

@@ -8,6 +8,7 @@ from operator import attrgetter
 
 import pytest
 from pyomo.environ import (
+    Any,
     ConcreteModel,
     Constraint,
     Objective,
@@ -216,7 +217,8 @@ def test_the_margin_in_another_constraint_is_no_way_around(writer, tmp_path):
 
 def test_the_guard_cannot_be_switched_off_alone(tmp_path):
     m = small_model()
-    with pytest.raises(InputError, match=r"K\.deactivate\(\)"):
+    # With a way out for people and one for who called a solver that does this.
+    with pytest.raises(UnsupportedConeError, match=r"relu\.dnn.*K\.deactivate\(\)"):
         m.K.guard.deactivate()
     assert m.K.guard.active
     with pytest.raises(UnsupportedConeError):
@@ -242,3 +244,99 @@ def test_copies_are_guarded_by_themselves(copy, tmp_path):
     m.write(str(tmp_path / "a.lp"))
     assert_stopped(lambda: other.write(str(tmp_path / "b.lp")), other.K)
     assert [cone is other.K for cone in cone_data_objects(other)] == [True]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "remove",
+    [
+        lambda cone: cone.del_component("guard"),
+        lambda cone: cone.del_component(cone.guard),
+        lambda cone: delattr(cone, "guard"),
+        lambda cone: setattr(cone, "guard", Constraint(expr=1 <= 2)),
+        lambda cone: cone.clear(),
+        lambda cone: cone.transfer_attributes_from({"guard": Constraint(expr=1 <= 2)}),
+    ],
+)
+def test_the_guard_cannot_be_removed(kind, remove, tmp_path):
+    m = small_model(kind)
+    m.J = kind([0], rule=lambda m, i: [[m.y, m.x], [m.x, m.y]])
+    for cone in (m.K, m.J[0]):
+        with pytest.raises(
+            (InputError, UnsupportedConeError), match=r"cone.*deactivate\(\)"
+        ):
+            remove(cone)
+        assert cone.guard.active
+        assert_stopped(lambda: m.write(str(tmp_path / "q.lp")), m.K)
+    m.K.deactivate()
+    with pytest.raises(InputError, match="delete the cone"):
+        m.K.del_component("guard")
+    m.K.activate()
+    m.K.note = Constraint(expr=m.x >= 0)
+    m.K.del_component("note")
+    assert m.K.component("note") is None
+
+
+def test_an_indexed_cone_is_not_cleared():
+    m = small_model()
+    m.J = PSDCone([0, 1], rule=lambda m, i: [[m.y, m.x], [m.x, m.y]])
+    with pytest.raises(InputError, match=r"J\.deactivate\(\)"):
+        m.J.clear()
+    assert len(m.J) == 2
+    m.del_component(m.J)
+    assert [cone.name for cone in cone_data_objects(m)] == ["K"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda m: TransformationFactory("gdp.bigm").apply_to(m),
+        lambda m: TransformationFactory("contrib.induced_linearity").apply_to(m),
+        lambda m: SolverFactory("gdpopt.loa").solve(m),
+        lambda m: SolverFactory("gdpopt.gloa").solve(m),
+        lambda m: SolverFactory("gdpopt.ric").solve(m),
+        lambda m: SolverFactory("gdpopt.lbb").solve(m),
+    ],
+)
+def test_who_meets_a_cone_in_a_disjunct_says_how_to_go_on(kind, action):
+    m = disjunctive_model()
+    m.d.del_component("K")
+    m.d.K = kind([[m.y, m.x], [m.x, m.y]])
+    with pytest.raises(UnsupportedConeError) as caught:
+        action(m)
+    message = str(caught.value)
+    assert "inside the Disjunct 'd'" in message
+    assert "take no matrix cones" in message
+    assert "gdp.fix_disjuncts" in message
+
+
+def test_the_way_on_from_a_disjunct_leads_to_an_optimum():
+    m = disjunctive_model()
+    m.d.indicator_var.fix(True)
+    m.e.indicator_var.fix(False)
+    TransformationFactory("gdp.fix_disjuncts").apply_to(m)
+    with pytest.raises(UnsupportedConeError) as caught:
+        SolverFactory("highs").solve(m)
+    assert "inside the Disjunct" not in str(caught.value)
+    TransformationFactory("relu.dnn").apply_to(m)
+    # min x + y, x + 2 y >= 1, [[y, x], [x, y]] doubly nonnegative: (0, 1/2).
+    SolverFactory("clarabel").solve(m)
+    assert value(m.o) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_cones_in_disjuncts_are_found():
+    m = disjunctive_model()
+    assert [cone.name for cone in cone_data_objects(m)] == ["d.K"]
+    m.d.deactivate()
+    assert list(cone_data_objects(m)) == []
+    assert [c.name for c in cone_data_objects(m, active=None)] == ["K", "d.K"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_infinite_index_set_is_refused(kind):
+    m = small_model(kind)
+    with pytest.raises(InputError, match=r"'J'.*Any.*not finite"):
+        m.J = kind(Any, rule=lambda m, i: [[m.y, m.x], [m.x, m.y]])
+    m.I = kind([], rule=lambda m, i: [[m.y]])
+    assert len(m.I) == 0

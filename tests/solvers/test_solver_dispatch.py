@@ -13,7 +13,7 @@ from pyomo_relu.errors import (
     SolverError,
     UnsupportedConeError,
 )
-from pyomo_relu.solvers import Clarabel, solve
+from pyomo_relu.solvers import Clarabel, compile_conic, solve
 
 
 def model(cone=None) -> pyo.ConcreteModel:
@@ -67,3 +67,31 @@ def test_options_are_passed_on_and_checked():
 def test_solvers_that_are_not_there(solver, error, message):
     with pytest.raises(error, match=message):
         solve(model(), solver)
+
+
+@pytest.mark.parametrize("given", [5, None, "model", [1]])
+@pytest.mark.parametrize("door", [solve, Clarabel().solve, compile_conic])
+def test_only_models_are_taken(door, given):
+    with pytest.raises(InputTypeError, match=f"got {type(given).__name__}"):
+        door(given)
+
+
+@pytest.mark.parametrize("door", [solve, Clarabel().solve, compile_conic])
+def test_a_model_without_data_is_refused(door):
+    a = pyo.AbstractModel()
+    a.x = pyo.Var(bounds=(0, None))
+    a.o = pyo.Objective(rule=lambda m: m.x)
+    with pytest.raises(InputError, match="create_instance"):
+        door(a)
+    door(a.create_instance())
+
+
+def test_options_of_an_instance_are_checked():
+    with pytest.raises(InputError, match=r"'max_iter'.*solver_options"):
+        Clarabel().solve(model(), max_iter=50)
+    with pytest.raises(InputError, match="time_limit"):
+        Clarabel().solve(model(), time_limit="soon")
+    # The legacy interface answers as that of any other solver of Pyomo.
+    with pytest.raises(TypeError, match="max_iter"):
+        pyo.SolverFactory("clarabel").solve(model(), max_iter=50)
+    pyo.SolverFactory("clarabel").solve(model(), timelimit=60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pyomo.environ import (
     minimize,
     value,
 )
+from pyomo.gdp import Disjunct
 from scipy.optimize import nnls
 
 from pyomo_relu.cones import CompletelyPositiveCone, PSDCone
@@ -339,3 +341,108 @@ def test_some_exact_and_some_not():
     direction = bound_direction(m)
     assert direction == "lower"
     assert direction.reason == "relu.dnn relaxes 1 cone."
+
+
+def small_model(sense=minimize):
+    """Return the least or largest x in [-5, 5] with [[1, x], [x, 1]] in CP."""
+    m = ConcreteModel()
+    m.x = Var(bounds=(-5, 5))
+    m.K = CompletelyPositiveCone([[1, m.x], [m.x, 1]])
+    m.o = Objective(expr=m.x, sense=sense)
+    return m
+
+
+@pytest.mark.parametrize("sense", [minimize, maximize])
+@pytest.mark.parametrize(
+    ("tiers", "lose", "words"),
+    [
+        ("dnn", lambda m: m.K_dnn.deactivate(), "'K_dnn', .* of 'K', is inactive"),
+        ("dnn", lambda m: m.del_component("K_dnn"), "'K_dnn', .* has been deleted"),
+        (
+            "partition dnn",
+            lambda m: m.K_partition.cone_dnn[1].deactivate(),
+            r"'K_partition.cone_dnn\[1\]', which relu.dnn .* is inactive",
+        ),
+        (
+            "partition dnn",
+            lambda m: m.K_partition.deactivate(),
+            r"cone_dnn\[0\]', .* is inactive, and so on for 2 more",
+        ),
+        (
+            "partition dnn",
+            lambda m: m.del_component("K_partition"),
+            "has been deleted, and so on for 2 more",
+        ),
+        (
+            "partition dnn",
+            lambda m: m.K_partition.del_component("cone_dnn"),
+            "has been deleted, and so on for 1 more",
+        ),
+        (
+            "partition dnn",
+            lambda m: m.K_partition.linking[0, 1].deactivate(),
+            "'K_partition.linking', which ties .* 'K', is inactive in part",
+        ),
+        (
+            "partition dnn",
+            lambda m: m.K_partition.linking.deactivate(),
+            "'K_partition.linking', which ties .* 'K', is inactive",
+        ),
+    ],
+)
+def test_a_leaf_that_is_gone_relaxes(sense, tiers, lose, words):
+    m = small_model(sense)
+    best = solve_with(m, tiers)
+    assert best == pytest.approx(0.0 if sense == minimize else 1.0, abs=1e-5)
+    assert bound_direction(m) == "exact"
+    lose(m)
+    direction = bound_direction(m)
+    assert direction == ("lower" if sense == minimize else "upper")
+    assert re.search(words, direction.reason), direction.reason
+
+
+def solve_with(m, tiers):
+    for tier in tiers.split():
+        options = {"level": 1} if tier == "partition" else {}
+        relax(m, tier, **options)
+    return solve(m).incumbent_objective
+
+
+def test_an_optimum_without_its_leaf_is_no_exact_one():
+    m = small_model()
+    relax(m, "dnn")
+    m.K_dnn.deactivate()
+    assert solve(m).incumbent_objective == pytest.approx(-5.0, abs=1e-5)
+    assert bound_direction(m) == "lower"
+    m.K_dnn.activate()
+    assert bound_direction(m) == "exact"
+    m.K_dnn.deactivate()
+    m.K.activate()
+    assert bound_direction(m) == "exact"
+
+
+def test_a_deleted_member_and_a_deleted_original_count():
+    m = small_model()
+    m.J = CompletelyPositiveCone([0, 1], rule=lambda m, i: [[1, m.x], [m.x, 1]])
+    relax(m, "dnn")
+    del m.J_dnn[1]
+    direction = bound_direction(m)
+    assert direction == "lower"
+    assert "in place of 'J[1]', has been deleted" in direction.reason
+    m = small_model()
+    relax(m, "psd")
+    m.del_component("K")
+    assert bound_direction(m).reason == "relu.psd relaxes 1 cone."
+
+
+def test_rows_inside_a_disjunct_weigh_the_cone_too():
+    """Two weights of the leading block, one of them in a Disjunct: not exact."""
+    m = ConcreteModel()
+    m.M = Var(pairs(6))
+    m.K = CompletelyPositiveCone(matrix=m.M, free=1)
+    m.o = Objective(expr=sum(m.M[i, i] for i in range(5)))
+    m.d = Disjunct()
+    relax(m, "dnn")
+    assert bound_direction(m) == "exact"
+    m.d.c = Constraint(expr=m.M[0, 1] >= 1)
+    assert bound_direction(m) == "lower"

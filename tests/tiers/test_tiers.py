@@ -6,8 +6,8 @@ import pickle
 
 import numpy as np
 import pytest
-from pyomo.common.errors import MouseTrap
 from pyomo.environ import (
+    AbstractModel,
     Block,
     ConcreteModel,
     Constraint,
@@ -17,6 +17,7 @@ from pyomo.environ import (
     maximize,
     value,
 )
+from pyomo.gdp import Disjunct
 
 from pyomo_relu.cones import (
     CompletelyPositiveCone,
@@ -109,7 +110,7 @@ def test_psd_takes_both_kinds():
     assert names(m) == expected
     assert all(isinstance(c.parent_component(), PSDCone) for c in cone_data_objects(m))
     assert leaf_cones(m.D)[0].upper_triangle is m.D.upper_triangle
-    relax(m, "psd")  # nothing left to do
+    TransformationFactory("relu.psd").apply_to(m)  # nothing left to do
     assert names(m) == expected
 
 
@@ -227,9 +228,9 @@ def test_reversal_minds_the_order_and_the_owner():
     second = dnn.apply_to(m)
     with pytest.raises(InputError, match=r"relu\.dnn afterwards"):
         partition.apply_to(m, reverse=first)
-    with pytest.raises(ValueError, match="another transformation"):
+    with pytest.raises(InputError, match=r"another transformation, relu\.dnn"):
         partition.apply_to(m, reverse=second)
-    with pytest.raises(MouseTrap):
+    with pytest.raises(InputError, match="not on a clone"):
         dnn.apply_to(m.clone(), reverse=second)
     with pytest.raises(InputError, match="leave targets out"):
         dnn.apply_to(m, reverse=second, targets=m.K)
@@ -429,3 +430,76 @@ def test_the_model_writes_once_its_cones_are_gone(tmp_path):
     m.write(str(tmp_path / "a.lp"))
     rows = list(m.component_data_objects(Constraint, active=True))
     assert len(rows) == 2 * len(pairs(5)) + 4 * len(pairs(4))
+
+
+def test_relax_says_that_there_is_nothing_to_replace():
+    m = model_of(SQUARE)
+    token = TransformationFactory("relu.dnn").apply_to(m)
+    before = snapshot(m)
+    with pytest.raises(InputError, match=r"no active completely positive cone.*dnn"):
+        relax(m, "dnn")
+    TransformationFactory("relu.dnn").apply_to(m)
+    assert snapshot(m) == before
+    relax(m, "dnn", reverse=token)
+    relax(m, "dnn", targets=m.K[0])
+    assert names(m) == ["K[1]", "K_dnn[0]"]
+    with pytest.raises(InputError, match=r"no active .*cone"):
+        relax(ConcreteModel(), "psd")
+
+
+def test_relax_wants_a_constructed_model():
+    a = AbstractModel()
+    a.x = Var()
+    a.K = CompletelyPositiveCone([0], rule=lambda m, i: [[1, m.x], [m.x, 2]])
+    with pytest.raises(InputError, match="create_instance"):
+        relax(a, "dnn")
+    m = a.create_instance()
+    relax(m, "dnn")
+    assert names(m) == ["K_dnn[0]"]
+
+
+@pytest.mark.parametrize("model", [5, None, "m", [ConcreteModel()]])
+def test_relax_takes_models_only(model):
+    with pytest.raises(InputTypeError, match=f"got {type(model).__name__}"):
+        relax(model, "dnn")
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_cones_inside_disjuncts_are_replaced_there(tier):
+    m = ConcreteModel()
+    m.A = Var(pairs(4))
+    m.d, m.e = Disjunct(), Disjunct([0, 1])
+    m.d.b = Block()
+    m.d.b.K = CompletelyPositiveCone(matrix=m.A, rays=SQUARE)
+    m.e[1].K = CompletelyPositiveCone(matrix=m.A, rays=SQUARE)
+    before = snapshot(m)
+    token = TransformationFactory(tier).apply_to(m)
+    for cone in (m.d.b.K, m.e[1].K):
+        leaves = leaf_cones(cone)
+        assert not cone.active
+        assert leaves != [cone]
+        assert all(leaf.name.startswith(f"{cone.name}_") for leaf in leaves)
+    if tier == "relu.psd":
+        assert bound_direction(m).side == "lower"
+    TransformationFactory(tier).apply_to(m, reverse=token)
+    assert snapshot(m) == before
+    TransformationFactory(tier).apply_to(m, targets=m.e)
+    assert m.d.b.K.active
+    assert not m.e[1].K.active
+
+
+def test_reversal_after_deletions():
+    m = model_of(SQUARE)
+    dnn = TransformationFactory("relu.dnn")
+    token = dnn.apply_to(m)
+    m.del_component("K_dnn")
+    with pytest.raises(InputError, match=r"'K_dnn.*'K\[0\]', has been deleted"):
+        leaf_cones(m.K[0])
+    with pytest.raises(InputError, match="has been deleted"):
+        relax(m, "psd", targets=m.K)
+    dnn.apply_to(m, reverse=token)
+    assert names(m) == ["K[0]", "K[1]"]
+    token = dnn.apply_to(m)
+    m.del_component("K")
+    with pytest.raises(InputError, match="cannot be brought back"):
+        dnn.apply_to(m, reverse=token)
