@@ -8,7 +8,10 @@ from pyomo_relu.errors import PyomoReluError
 
 
 def main() -> None:
-    """Run the command line; errors of the package are one line, exit status 2."""
+    """Run the command line.
+
+    Errors of the package are one line and exit status 2, Ctrl-C is exit status 1.
+    """
     try:
         from pyomo_relu.cli import cli
 
@@ -16,6 +19,10 @@ def main() -> None:
     except PyomoReluError as error:
         print(f"pyomo-relu: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        # During the imports; later click says the same, with the same status.
+        print("Aborted!", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pyomo_relu import __version__
-from pyomo_relu.errors import InputError, MissingExtraError
+from pyomo_relu.arrangement import count_cells_general_position
+from pyomo_relu.errors import InputError, MissingExtraError, TooManyCellsError
 
 try:
     import click
@@ -21,9 +27,12 @@ except ImportError as error:
 
 from pyomo_relu.files import check_writable
 from pyomo_relu.network import ReLUNetwork
+from pyomo_relu.programs.completely_positive import MAX_CELLS
 from pyomo_relu.training import TrainingResult, train
 
 __all__ = ["cli"]
+
+_SHOWN_NAMES = 10
 
 
 def read_table(path: str) -> pd.DataFrame:
@@ -32,14 +41,18 @@ def read_table(path: str) -> pd.DataFrame:
     Raises
     ------
     InputError
-        The file cannot be read, has no rows or columns, repeats a column name or
-        has a missing value.
+        The file cannot be read, has no rows or columns, has a row of more or fewer
+        fields than its header, a column without a name or two of one name, or has a
+        missing value.
     """
     try:
-        # Without a header pandas keeps repeated names; with one it renames them.
-        rows = pd.read_csv(path, skipinitialspace=True, header=None, nrows=1, dtype=str)
-        frame = pd.read_csv(path, skipinitialspace=True)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        names = _check_fields(text, path)
+        # Fields beyond the header would make an index of the first column.
+        frame = pd.read_csv(io.StringIO(text), skipinitialspace=True, index_col=False)
+    except InputError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
         reason = str(error).strip().replace("\n", " ")
         raise InputError(
             f"cannot read {path!r} as CSV: {reason}. Give a text file with a header "
@@ -50,12 +63,7 @@ def read_table(path: str) -> pd.DataFrame:
             f"{path!r} has no rows of data; it needs a header line and at least one "
             "row."
         )
-    names = rows.iloc[0]
-    if names.duplicated().any():
-        raise InputError(
-            f"{path!r} has the column {names[names.duplicated()].iloc[0]!r} more than "
-            "once; rename one of them."
-        )
+    frame.columns = pd.Index(names)
     missing = frame.isna()
     if missing.to_numpy().any():
         row, column = next(zip(*missing.to_numpy().nonzero(), strict=True))
@@ -67,30 +75,81 @@ def read_table(path: str) -> pd.DataFrame:
     return frame
 
 
+def _check_fields(text: str, path: str) -> list[str]:
+    """Return the column names of a CSV text whose rows have a field for each.
+
+    Raises
+    ------
+    InputError
+        A name is missing or repeated, or a row has more or fewer fields.
+    """
+    # Like pandas, pass over empty lines.
+    lines = (
+        fields
+        for fields in csv.reader(io.StringIO(text), skipinitialspace=True)
+        if len(fields) > 1 or any(field.strip() for field in fields)
+    )
+    names = [name.strip() for name in next(lines, [])]
+    if "" in names:
+        raise InputError(
+            f"the header of {path!r} has no name in field {names.index('') + 1} of "
+            f"{len(names)}; name that column or remove it. A comma at the end of the "
+            "line makes one more field."
+        )
+    if len(set(names)) < len(names):
+        repeated = Counter(names).most_common(1)[0][0]
+        raise InputError(
+            f"{path!r} has the column {repeated!r} more than once; rename one of them."
+        )
+    for row, fields in enumerate(lines, start=1):
+        if len(fields) != len(names):
+            comma = (
+                " The last one is empty: remove the comma at the end of the line."
+                if len(fields) > len(names) and not fields[-1].strip()
+                else " Give every row one field a column; quote text with commas."
+            )
+            raise InputError(
+                f"cannot read {path!r} as CSV: data row {row} has {len(fields)} "
+                f"fields, the header has {len(names)}.{comma}"
+            )
+    return names
+
+
 def select_numbers(frame: pd.DataFrame, columns: list[str], path: str) -> pd.DataFrame:
     """Return numeric columns as floats.
 
     Raises
     ------
     InputError
-        A column does not exist or holds text.
+        A column does not exist, or holds text, infinity or NaN.
     """
-    unknown = [name for name in columns if name not in frame.columns]
+    known = set(frame.columns)
+    unknown = [name for name in columns if name not in known]
     if unknown:
+        shown = ", ".join(map(repr, frame.columns[:_SHOWN_NAMES]))
+        if len(frame.columns) > _SHOWN_NAMES:
+            shown += f" and {len(frame.columns) - _SHOWN_NAMES:,} more"
         raise InputError(
-            f"{path!r} has no column {unknown[0]!r}; its columns are "
-            f"{', '.join(map(repr, frame.columns))}."
+            f"{path!r} has no column {unknown[0]!r}; its columns are {shown}."
         )
+    numbers = {}
     for name in columns:
-        numbers = pd.to_numeric(frame[name], errors="coerce")
-        if numbers.isna().any():
-            row = int(numbers.isna().to_numpy().argmax())
+        try:
+            numbers[name] = pd.to_numeric(frame[name], errors="coerce").astype(float)
+        except OverflowError as error:
             raise InputError(
-                f"column {name!r} of {path!r} must hold numbers; data row {row + 1} "
-                f"holds {frame[name].iloc[row]!r}. Encode it as numbers, drop it, or "
-                "name the columns to use with --features."
+                f"column {name!r} of {path!r} holds an integer that is too large for "
+                "a float; rescale it or drop it."
+            ) from error
+        bad = ~np.isfinite(numbers[name].to_numpy())
+        if bad.any():
+            row = int(bad.argmax())
+            raise InputError(
+                f"column {name!r} of {path!r} must hold finite numbers; data row "
+                f"{row + 1} holds {str(frame[name].iloc[row])!r}. Encode it as "
+                "numbers, drop it, or name the columns to use with --features."
             )
-    return frame[columns].astype(float)
+    return pd.DataFrame(numbers)
 
 
 def standardize(frame: pd.DataFrame, path: str) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -99,22 +158,73 @@ def standardize(frame: pd.DataFrame, path: str) -> tuple[pd.DataFrame, dict[str,
     Raises
     ------
     InputError
-        A column is constant.
+        A column is constant up to rounding, or too large to be squared.
     """
-    mean, scale = frame.mean(), frame.std(ddof=0)
-    constant = [name for name in frame.columns if not scale[name] > 0.0]
-    if constant:
+    with np.errstate(over="ignore"):
+        mean, scale = frame.mean(), frame.std(ddof=0)
+    # A mean is rounded, so the deviations of a constant column need not vanish.
+    rounding = 16.0 * np.finfo(float).eps * frame.abs().max()
+    constant = frame.columns[frame.max() - frame.min() <= rounding]
+    if len(constant):
         raise InputError(
             f"column {constant[0]!r} of {path!r} is constant and cannot be "
             "standardized; drop it with --features or leave --standardize out."
+        )
+    large = frame.columns[~np.isfinite(scale)]
+    if len(large):
+        raise InputError(
+            f"column {large[0]!r} of {path!r} has entries up to "
+            f"{frame[large[0]].abs().max():.3g}, whose squares overflow; rescale it."
         )
     how = {"mean": mean.to_dict(), "scale": scale.to_dict()}
     return (frame - mean) / scale, how
 
 
-def split_names(_: Any, __: Any, value: str | None) -> list[str]:
-    """Split a comma-separated option."""
-    return [name.strip() for name in (value or "").split(",") if name.strip()]
+def split_names(_: Any, option: click.Parameter, value: str | None) -> list[str]:
+    """Split a comma-separated option.
+
+    Raises
+    ------
+    InputError
+        The option is given without a name, or with one name twice.
+    """
+    if value is None:
+        return []
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if not names:
+        raise InputError(
+            f"{option.opts[0]} names no column; got {value!r}. Give names like a,b,c."
+        )
+    if len(set(names)) < len(names):
+        repeated = Counter(names).most_common(1)[0][0]
+        raise InputError(
+            f"{option.opts[0]} names the column {repeated!r} more than once."
+        )
+    return names
+
+
+def advise_features(X: pd.DataFrame, Y: pd.DataFrame) -> str:
+    """Say how many features are sure to have few enough cells, and name some.
+
+    The features named are those that correlate most with the targets.
+    """
+    size = max(
+        k
+        for k in range(1, X.shape[1] + 1)
+        if k == 1 or count_cells_general_position(len(X), k) <= MAX_CELLS
+    )
+    # The cells were too many with all features, whatever the count says.
+    size = min(size, max(X.shape[1] - 1, 1))
+    x, y = X - X.mean(), Y - Y.mean()
+    norms = np.outer(np.linalg.norm(x, axis=0), np.linalg.norm(y, axis=0))
+    cosines = np.divide(x.T @ y, norms, out=np.zeros(norms.shape), where=norms > 0.0)
+    score = np.sum(cosines**2, axis=1)
+    chosen = sorted(np.argsort(-score, kind="stable")[:size])
+    return (
+        f"Give at most {size} {'features' if size > 1 else 'feature'}, for example "
+        f"--features {','.join(X.columns[chosen])} (the most correlated with the "
+        "targets)."
+    )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -170,13 +280,16 @@ def train_command(
     Exits with 0 when the gap was proved and with 3 when it was not; the network is
     written in both cases.
     """
-    if out and check_writable(out).suffix.lower() not in (".json", ".npz"):
-        raise InputError(f"--out must end in .json or .npz; got {out!r}.")
-    if bool(targets) == bool(labels):
+    if out is not None:
+        if Path(out).suffix.lower() not in (".json", ".npz"):
+            raise InputError(f"--out must end in .json or .npz; got {out!r}.")
+        check_writable(out)
+    if bool(targets) == (labels is not None):
         raise InputError("give --targets a,b,c or --labels column, and not both.")
     frame = read_table(data)
     metadata: dict[str, Any] = {"beta": beta}
-    if labels:
+    if labels is not None:
+        labels = labels.strip()
         if labels not in frame.columns:
             select_numbers(frame, [labels], data)
         Y = pd.get_dummies(frame[labels]).astype(float)
@@ -193,13 +306,18 @@ def train_command(
     X = select_numbers(frame, features, data)
     if standardized:
         X, metadata["features"] = standardize(X, data)
-        if not labels:
+        if labels is None:
             Y, metadata["targets"] = standardize(Y, data)
     metadata["inputs"], metadata["outputs"] = list(X.columns), list(Y.columns)
 
     # Standard output is for the result; progress is for a person at a terminal.
     with Console(stderr=True).status("reading") as status:
-        result = train(X, Y, beta, gap=gap, progress=status.update)
+        try:
+            result = train(X, Y, beta, gap=gap, progress=status.update)
+        except TooManyCellsError as error:
+            # Its advice is for Python: keep what it counted.
+            count = str(error).partition(". Use ")[0]
+            raise TooManyCellsError(f"{count}. {advise_features(X, Y)}") from error
     _print_result(result, Path(data).name, gap)
     if out is not None:
         network = result.network

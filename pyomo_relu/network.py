@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,11 @@ from numpy.typing import ArrayLike
 
 from pyomo_relu.arrays import as_matrix
 from pyomo_relu.errors import InputError, InputTypeError
-from pyomo_relu.files import write_atomically
+from pyomo_relu.files import path_text, write_atomically
+from pyomo_relu.problem import TrainingProblem
 
 if TYPE_CHECKING:
     from typing import BinaryIO
-
-    from pyomo_relu.problem import TrainingProblem
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -29,24 +27,6 @@ __all__ = ["ReLUNetwork"]
 _FORMAT = "pyomo_relu.ReLUNetwork"
 _VERSION = 1
 _SHOWN_NEURONS = 20
-
-
-def _as_layer(values: ArrayLike, name: str) -> Array:
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(
-            f"the {name} layer must hold real numbers in a rectangular array; got "
-            f"{type(values).__name__} ({error})."
-        ) from error
-    if array.ndim != 2:
-        raise InputError(
-            f"the {name} layer must have two dimensions; got shape {array.shape}."
-        )
-    if not np.isfinite(array).all():
-        raise InputError(f"the {name} layer must be finite; it holds NaN or infinity.")
-    array.flags.writeable = False
-    return array
 
 
 class ReLUNetwork:
@@ -69,7 +49,8 @@ class ReLUNetwork:
     Raises
     ------
     InputError, InputTypeError
-        Wrong shapes, NaN or infinity, entries that are not numbers.
+        Wrong shapes, NaN or infinity, entries that are not real numbers; metadata
+        that JSON cannot hold.
 
     Examples
     --------
@@ -87,8 +68,8 @@ class ReLUNetwork:
         *,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        self.first = _as_layer(first, "first")
-        self.second = _as_layer(second, "second")
+        self.first = as_matrix(first, "the first layer", allow_empty=True)
+        self.second = as_matrix(second, "the second layer", allow_empty=True)
         if self.first.shape[1] != self.second.shape[0]:
             raise InputError(
                 "the layers must have the same number of neurons: columns of first "
@@ -99,12 +80,19 @@ class ReLUNetwork:
                 "a network needs at least one input and one output; got first "
                 f"{self.first.shape}, second {self.second.shape}."
             )
-        try:
-            self.metadata = json.loads(json.dumps(dict(metadata or {})))
-        except (TypeError, ValueError) as error:
+        if metadata is not None and not isinstance(metadata, Mapping):
             raise InputTypeError(
-                f"metadata must be a mapping that JSON can hold; {error}."
-            ) from error
+                f"metadata must be a mapping; got {type(metadata).__name__}."
+            )
+        says = "metadata must be a mapping that JSON can hold"
+        try:
+            text = json.dumps(dict(metadata or {}), allow_nan=False)
+            self.metadata = json.loads(text)
+        except TypeError as error:
+            raise InputTypeError(f"{says}; {error}.") from error
+        except (ValueError, RecursionError) as error:
+            # NaN and infinity, or nesting without end.
+            raise InputError(f"{says}; {error}.") from error
 
     @property
     def n_inputs(self) -> int:
@@ -148,8 +136,8 @@ class ReLUNetwork:
 
         Raises
         ------
-        InputError
-            The network's inputs or outputs do not match the problem.
+        InputError, InputTypeError
+            The network's inputs or outputs do not match the problem, or it is none.
         """
         self.check_fits(problem)
         loss = problem.loss.value(self.predict(problem.X), problem.Y)
@@ -162,7 +150,13 @@ class ReLUNetwork:
         ------
         InputError
             Other numbers of inputs or outputs.
+        InputTypeError
+            Not a training problem.
         """
+        if not isinstance(problem, TrainingProblem):
+            raise InputTypeError(
+                f"problem must be a TrainingProblem; got {type(problem).__name__}."
+            )
         if (self.n_inputs, self.n_outputs) != (problem.n_features, problem.n_outputs):
             raise InputError(
                 f"the network has {self.n_inputs} inputs and {self.n_outputs} "
@@ -188,6 +182,7 @@ class ReLUNetwork:
         return ReLUNetwork(
             self.first[:, keep] * (target / u_norm[keep]),
             self.second[keep] * (target / v_norm[keep])[:, None],
+            metadata=self.metadata,
         )
 
     def merge(self, tolerance: float = 1e-9) -> ReLUNetwork:
@@ -224,7 +219,7 @@ class ReLUNetwork:
             else:
                 kept = np.vstack([kept, directions[j]])
                 merged.append(outputs[j].copy())
-        return ReLUNetwork(kept.T, np.array(merged)).balance()
+        return ReLUNetwork(kept.T, np.array(merged), metadata=self.metadata).balance()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the weights to a ``.npz`` (no pickle) or ``.json`` file.
@@ -235,6 +230,8 @@ class ReLUNetwork:
         ------
         InputError
             Another suffix.
+        InputTypeError
+            `path` is not a path.
         OutputError
             The file cannot be written.
         """
@@ -275,45 +272,28 @@ class ReLUNetwork:
         ------
         InputError
             Another suffix, or a file that does not hold such a network.
-        FileNotFoundError
-            There is no such file.
+        InputTypeError
+            `path` is not a path.
+        FileNotFoundError, PermissionError
+            There is no such file, or it may not be read.
         """
-        suffix = _checked_suffix(path)
-        name = str(path)
-        content = Path(path).read_bytes()
+        read = _read_json if _checked_suffix(path) == ".json" else _read_npz
         try:
-            if suffix == ".json":
-                document = json.loads(content)
-                kind, version = document["format"], document["version"]
-                activation = document["activation"]
-                shape = (int(document["inputs"]), int(document["outputs"]))
-                first = np.array(document["first"], float).reshape(shape[0], -1)
-                second = np.array(document["second"], float).reshape(-1, shape[1])
-                metadata = document["metadata"]
-            else:
-                with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                    kind, version = str(archive["format"]), int(archive["version"])
-                    activation = str(archive["activation"])
-                    first, second = archive["first"], archive["second"]
-                    metadata = json.loads(str(archive["metadata"]))
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            OSError,
-            EOFError,
-            zipfile.BadZipFile,
-        ) as error:
+            content = Path(path).read_bytes()
+        except IsADirectoryError as error:
+            raise InputError(f"{str(path)!r} is a folder, not a network.") from error
+        # Python's and numpy's readers raise errors of many types on a damaged file:
+        # RecursionError, MemoryError, RuntimeError, zlib.error...
+        try:
+            first, second, metadata = read(content)
+            return cls(first, second, metadata=metadata)
+        except Exception as error:
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            reason = kind + str(error).rstrip(".")
             raise InputError(
-                f"{name!r} does not hold a network: {type(error).__name__}: {error}. "
+                f"{str(path)!r} does not hold a network: {reason}. "
                 "Give a file that ReLUNetwork.save wrote."
             ) from error
-        if (kind, version, activation) != (_FORMAT, _VERSION, "relu"):
-            raise InputError(
-                f"{name!r} says format {kind!r}, version {version!r}, activation "
-                f"{activation!r}; this version reads {_FORMAT!r}, {_VERSION}, 'relu'."
-            )
-        return cls(first, second, metadata=metadata)
 
     def __repr__(self) -> str:
         return (
@@ -335,12 +315,81 @@ class ReLUNetwork:
         return "\n".join(lines)
 
 
+def _read_json(content: bytes) -> tuple[Array, Array, dict[str, Any]]:
+    """Return the layers and the metadata of a JSON file; any error means a bad one."""
+    document = json.loads(content)
+    if not isinstance(document, dict):
+        raise InputError(f"its top level is no object but {type(document).__name__}.")
+    _check_format(document["format"], document["version"], document["activation"])
+    inputs, outputs = document["inputs"], document["outputs"]
+    for name, count in (("inputs", inputs), ("outputs", outputs)):
+        if type(count) is not int or count < 1:
+            raise InputError(f"{name} must be a positive integer; got {count!r}.")
+    second = document["second"]
+    neurons = len(second) if isinstance(second, list) else 0
+    return (
+        _rows_to_layer(document["first"], "first", (inputs, neurons)),
+        _rows_to_layer(second, "second", (neurons, outputs)),
+        _checked_metadata(document["metadata"]),
+    )
+
+
+def _rows_to_layer(rows: Any, name: str, shape: tuple[int, int]) -> Array:
+    """Return a JSON list of rows as an array, of this very shape."""
+    if not (
+        isinstance(rows, list)
+        and len(rows) == shape[0]
+        and all(isinstance(row, list) and len(row) == shape[1] for row in rows)
+    ):
+        raise InputError(
+            f"{name} must be a list of {shape[0]} lists of {shape[1]} numbers, to go "
+            "with inputs, outputs and the rows of second."
+        )
+    # A bool is an int to Python, and text a number to numpy.
+    bad = [x for row in rows for x in row if type(x) not in (int, float)]
+    if bad:
+        raise InputError(f"{name} must hold numbers; got {type(bad[0]).__name__}.")
+    # Without neurons the second layer is [], whose width only the shape says.
+    return np.array(rows, dtype=np.float64).reshape(shape)
+
+
+def _read_npz(content: bytes) -> tuple[Array, Array, dict[str, Any]]:
+    """Return the layers and the metadata of a npz file; any error means a bad one."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        _check_format(
+            *(archive[name].item() for name in ("format", "version", "activation"))
+        )
+        for name in ("first", "second"):
+            if archive[name].dtype.kind not in "iuf":
+                raise InputError(
+                    f"{name} must hold real numbers; got {archive[name].dtype}."
+                )
+        metadata = json.loads(archive["metadata"].item())
+        return archive["first"], archive["second"], _checked_metadata(metadata)
+
+
+def _check_format(kind: Any, version: Any, activation: Any) -> None:
+    # True == 1 and 1.0 == 1, but neither is a version.
+    known = (kind, version, activation) == (_FORMAT, _VERSION, "relu")
+    if not known or type(version) is not int:
+        raise InputError(
+            f"it says format {kind!r}, version {version!r}, activation "
+            f"{activation!r}; this version reads {_FORMAT!r}, {_VERSION}, 'relu'."
+        )
+
+
+def _checked_metadata(metadata: Any) -> dict[str, Any]:
+    if not isinstance(metadata, dict):
+        raise InputError(f"metadata must be an object; got {type(metadata).__name__}.")
+    return metadata
+
+
 def _discard(_: Any) -> None:
     return None
 
 
 def _checked_suffix(path: str | os.PathLike[str]) -> str:
-    suffix = Path(path).suffix.lower()
+    suffix = Path(path_text(path)).suffix.lower()
     if suffix not in (".json", ".npz"):
         raise InputError(
             f"a network is kept in a .json or .npz file; got {str(path)!r}."

@@ -187,8 +187,11 @@ def train(
         for level in range(_MAX_LEVEL + 1):
             if run.gap <= gap or not cells.complete:
                 break
+            before = run.gap
             active |= _active_cells(model)
             model = run.round(level=level, targets=sorted(active))
+            if level and run.gap >= before:
+                break
     except KeyboardInterrupt:
         if run.network is None:
             raise

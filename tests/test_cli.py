@@ -105,6 +105,43 @@ def test_labels_are_one_hot(run, table, tmp_path):
         ("y\n1\n2\n", ["--targets", "y"], "no column left"),
         ("a,a,y\n1,2,3\n", ["--targets", "y"], "more than once"),
         ("a,y\n1,inf\n2,3\n", ["--targets", "y"], "finite"),
+        ("a,y\n1,inf\n2,3\n", ["--targets", "y", "--standardize"], "finite"),
+        # Ragged rows: pandas would make an index of the first column.
+        (
+            "a,b,y\n1,2,3,4\n5,6,7,8\n",
+            ["--targets", "y"],
+            "row 1 has 4 fields, the header has 3",
+        ),
+        (
+            "a,b,y\n1,2,3\n\n5,6,7,\n",
+            ["--targets", "y"],
+            "row 2 has 4 fields, the header has 3. The last one is empty",
+        ),
+        ("a,b,y\n1,2,3\n5,6\n", ["--targets", "y"], "row 2 has 2 fields"),
+        ("a,y,\n1,2,\n", ["--targets", "y"], "no name in field 3 of 3"),
+        (",a,y\n0,1,2\n", ["--targets", "y"], "no name in field 1 of 3"),
+        ("a, a ,y\n1,2,3\n", ["--targets", "y"], "'a' more than once"),
+        # Constant up to rounding: the standard deviation is 1.5e-8.
+        (
+            "a,b,y\n" + "".join(f"{k},100000000.1,{k}\n" for k in range(20)),
+            ["--targets", "y", "--standardize"],
+            "column 'b'",
+        ),
+        (
+            "a,b,y\n1,0.3,1\n2,0.30000000000000004,3\n",
+            ["--targets", "y", "--standardize"],
+            "column 'b'",
+        ),
+        ("a,y\n1e200,2\n-1e200,3\n", ["--targets", "y", "--standardize"], "overflow"),
+        (f"a,y\n1,2\n{400 * '1'},3\n", ["--targets", "y"], "too large"),
+        (TABLE, ["--targets", "y,y"], "--targets names the column 'y' more than once"),
+        (
+            TABLE,
+            ["--targets", "y", "--features", "a,a"],
+            "--features names the column 'a' more than once",
+        ),
+        (TABLE, ["--targets", "y", "--features", ","], "--features names no column"),
+        (TABLE, ["--targets", "y", "--labels", ""], "not both"),
     ],
 )
 def test_bad_tables_are_refused_and_nothing_is_written(
@@ -131,6 +168,8 @@ def test_bad_tables_are_refused_and_nothing_is_written(
         (["--beta", "0.1", "--out", "nowhere/net.json"], "does not exist"),
         (["--beta", "0.1", "--out", "net.txt"], ".json or .npz"),
         (["--beta", "0.1", "--out", "net"], ".json or .npz"),
+        (["--beta", "0.1", "--out", ""], ".json or .npz"),
+        (["--beta", "0.1", "--out", 300 * "n" + ".json"], "cannot write"),
     ],
 )
 def test_bad_options_are_refused_and_nothing_is_written(
@@ -145,6 +184,82 @@ def test_bad_options_are_refused_and_nothing_is_written(
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert [p.name for p in table.parent.iterdir()] == ["table.csv"]
+
+
+def test_an_output_is_refused_before_the_training(run, monkeypatch, table):
+    monkeypatch.setattr("pyomo_relu.cli.train", lambda *_, **__: pytest.fail("trained"))
+    done = run(
+        *("train", table, "--targets", "y", "--features", "a,b", "--beta", "0.1"),
+        *("--out", ""),
+    )
+    assert done.returncode == 2
+
+
+def test_names_may_have_blanks_around_them(run, tmp_path):
+    path, out = tmp_path / "table.csv", tmp_path / "net.json"
+    path.write_text(" a,b ,y \n1, 0,1\n0, 1,2\n")
+    done = run(
+        *("train", path, "--targets", "y", "--features", "a,b", "--beta", "0.1"),
+        *("--out", out),
+    )
+    assert done.returncode == 0, done.stderr
+    metadata = ReLUNetwork.load(out).metadata
+    assert (metadata["inputs"], metadata["outputs"]) == (["a", "b"], ["y"])
+
+
+def test_quoted_commas_and_lines_are_no_fields(run, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text('a,y,kind\n1,1,"x, z"\n0,2,"two\nlines"\n')
+    done = run(
+        *("train", path, "--targets", "y", "--features", "a", "--beta", "0.1"),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_column_of_many_is_a_short_line(run, tmp_path):
+    path = tmp_path / "wide.csv"
+    names = [f"column_{k}" for k in range(20_000)]
+    path.write_text(f"{','.join(names)}\n{','.join(['1'] * len(names))}\n")
+    done = run("train", path, "--targets", "y", "--beta", "0.1")
+    assert done.returncode == 2
+    assert "'column_9' and 19,990 more" in done.stderr
+    assert len(done.stderr) < 500
+
+
+def test_too_many_cells_are_advised_in_options(run):
+    iris = DATA / "iris.csv"
+    arguments = ("train", iris, "--labels", "species", "--beta", "0.1")
+    done = run(*arguments)
+    assert done.returncode == 2
+    # 2 (C(148, 0) + C(148, 1) + C(148, 2) + C(148, 3))
+    assert "1,080,846 cells" in done.stderr
+    assert "enumerate_cells" not in done.stderr
+    assert "sample_cells" not in done.stderr
+    advice = "--features petal_length,petal_width"
+    assert advice in done.stderr
+    followed = run(*arguments, *advice.split())
+    assert followed.returncode == 0, followed.stderr
+    assert "(proved)" in followed.stdout
+
+
+def test_an_interruption_of_the_imports_is_no_traceback():
+    script = """
+import sys
+import pyomo_relu
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from pyomo_relu.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (1, "Aborted!\n")
 
 
 def test_a_missing_file_is_named(run, tmp_path):

@@ -1,6 +1,10 @@
 """ReLUNetwork: function, objective, balance, merging, files."""
 
+import io
 import json
+import re
+import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -150,6 +154,144 @@ def test_a_file_of_another_version_is_refused(tmp_path):
         ReLUNetwork.load(path)
 
 
+def edited(tmp_path, **changes):
+    """Return a JSON file of a (2, 2, 1) network, with other entries."""
+    path = tmp_path / "net.json"
+    random_network(0, d=2, m=2, c=1).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"first": [[1, 2, 3, 4]]},
+        {"first": [1, 2, 3, 4]},
+        {"first": [[[1, 2], [3, 4]]]},
+        {"first": [[1, 2], [3]]},
+        {"first": [["1", 2], [3, 4]]},
+        {"first": [[True, 2], [3, 4]]},
+        {"first": [[None, 2], [3, 4]]},
+        {"first": [[10**400, 2], [3, 4]]},
+        {"first": None},
+        {"second": [1, 2]},
+        {"second": [[1, 2]]},
+        {"second": 3},
+        {"second": [["1"], [2]]},
+        {"inputs": 2.7},
+        {"inputs": 2.0},
+        {"inputs": "2"},
+        {"outputs": True},
+        {"outputs": 0},
+        {"version": True},
+        {"version": 1.0},
+        {"metadata": None},
+        {"metadata": [["a", 1]]},
+        {"metadata": {"a": float("nan")}},
+    ],
+)
+def test_json_of_other_shapes_and_types_is_refused(tmp_path, changes):
+    assert ReLUNetwork.load(edited(tmp_path)).n_neurons == 2
+    with pytest.raises(InputError, match="does not hold a network"):
+        ReLUNetwork.load(edited(tmp_path, **changes))
+
+
+def test_deep_json_is_refused(tmp_path):
+    path = tmp_path / "net.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="RecursionError"):
+        ReLUNetwork.load(path)
+
+
+def members(**changes):
+    """Return the members of a (1, 1, 1) network in a .npz file."""
+    arrays = {
+        "format": np.array("pyomo_relu.ReLUNetwork"),
+        "version": np.array(1),
+        "activation": np.array("relu"),
+        "first": np.array([[1.0]]),
+        "second": np.array([[1.0]]),
+        "metadata": np.array("{}"),
+    }
+    return arrays | changes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"first": np.array([[1.0 + 1.0j]])},
+        {"first": np.array([["1"]])},
+        {"second": np.array([[True]])},
+        {"second": np.array([1.0])},
+        {"second": np.array([[object()]])},
+        {"version": np.array(True)},
+        {"version": np.array([1, 1])},
+        {"metadata": np.array("3")},
+        {"metadata": np.array("{")},
+        {"metadata": np.array(3)},
+    ],
+)
+def test_npz_of_other_types_is_refused(tmp_path, changes):
+    path = tmp_path / "net.npz"
+    np.savez(path, **members())
+    assert ReLUNetwork.load(path).n_neurons == 1
+    np.savez(path, **members(**changes))
+    with pytest.raises(InputError, match="does not hold a network"):
+        ReLUNetwork.load(path)
+
+
+def test_an_npz_with_a_forged_header_is_refused(tmp_path):
+    path = tmp_path / "net.npz"
+    np.savez(path, **members())
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)}
+    )
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (content | {"first.npy": stream.getvalue()}).items():
+            archive.writestr(name, data)
+    with pytest.raises(InputError, match="does not hold a network"):
+        ReLUNetwork.load(path)
+
+
+@pytest.mark.parametrize(
+    ("offset", "number", "says"),
+    # Flags and compression method of a zip member, after its signature.
+    [(6, 1, "RuntimeError"), (8, 99, "NotImplementedError")],
+)
+def test_an_npz_that_cannot_be_unpacked_is_refused(tmp_path, offset, number, says):
+    path = tmp_path / "net.npz"
+    np.savez(path, **members())
+    content = bytearray(path.read_bytes())
+    for signature, shift in ((rb"PK\x03\x04", 0), (rb"PK\x01\x02", 2)):
+        for found in re.finditer(signature, bytes(content)):
+            struct.pack_into("<H", content, found.start() + offset + shift, number)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        ReLUNetwork.load(path)
+
+
+def test_an_npz_of_damaged_content_is_refused(tmp_path):
+    path = tmp_path / "net.npz"
+    np.savez_compressed(path, **members())
+    assert ReLUNetwork.load(path).n_neurons == 1
+    content = bytearray(path.read_bytes())
+    # A zip member: 30 bytes, its name, an extra field, its content.
+    start = 30 + sum(struct.unpack_from("<HH", content, 26))
+    content[start : start + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="Error -3 while decompressing"):
+        ReLUNetwork.load(path)
+
+
+def test_a_folder_is_no_network(tmp_path):
+    (tmp_path / "net.json").mkdir()
+    with pytest.raises(InputError, match="folder"):
+        ReLUNetwork.load(tmp_path / "net.json")
+
+
 def test_a_missing_file_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         ReLUNetwork.load(tmp_path / "net.json")
@@ -164,6 +306,11 @@ def test_a_missing_file_is_a_missing_file(tmp_path):
         ([["x"]], [[1.0]], InputTypeError, "real numbers"),
         (np.zeros((0, 1)), [[1.0]], InputError, "at least one input"),
         ([[1.0]], np.zeros((1, 0)), InputError, "at least one"),
+        ([["1"]], [["2"]], InputTypeError, "the first layer must hold real"),
+        ([[1.0]], [["2"]], InputTypeError, "the second layer must hold real"),
+        ([[1.0 + 2.0j]], [[1.0]], InputTypeError, "first layer .*complex"),
+        ([[1.0]], np.array([[1.0j]]), InputTypeError, "second layer .*complex"),
+        ([[10**400]], [[1.0]], InputError, "first layer must hold .* float"),
     ],
 )
 def test_bad_weights_are_refused(first, second, error, says):
@@ -171,9 +318,48 @@ def test_bad_weights_are_refused(first, second, error, says):
         ReLUNetwork(first, second)
 
 
-def test_bad_metadata_is_refused():
-    with pytest.raises(InputTypeError, match="JSON"):
-        ReLUNetwork([[1.0]], [[1.0]], metadata={"f": object()})
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("metadata", "error", "says"),
+    [
+        ({"f": object()}, InputTypeError, "JSON"),
+        ({"f": np.nan}, InputError, "JSON"),
+        ({"f": [np.inf]}, InputError, "JSON"),
+        ({"f": nested(100_000)}, InputError, "JSON"),
+        (["f"], InputTypeError, "mapping; got list"),
+        ([], InputTypeError, "mapping; got list"),
+    ],
+)
+def test_bad_metadata_is_refused(metadata, error, says):
+    with pytest.raises(error, match=says):
+        ReLUNetwork([[1.0]], [[1.0]], metadata=metadata)
+
+
+def test_other_forms_of_a_network_keep_its_metadata():
+    network = ReLUNetwork([[1.0, 2.0]], [[1.0], [1.0]], metadata={"columns": ["a"]})
+    assert network.balance().metadata == {"columns": ["a"]}
+    assert network.merge().n_neurons == 1
+    assert network.merge().metadata == {"columns": ["a"]}
+
+
+@pytest.mark.parametrize("path", [3, None, b"net.json", ["net.json"]])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(InputTypeError, match="path"):
+        random_network(0).save(path)
+    with pytest.raises(InputTypeError, match="path"):
+        ReLUNetwork.load(path)
+
+
+@pytest.mark.parametrize("problem", [None, np.eye(3), "problem"])
+def test_what_is_no_problem_is_refused(problem):
+    with pytest.raises(InputTypeError, match="must be a TrainingProblem"):
+        random_network(0).objective(problem)
 
 
 def test_samples_of_another_width_are_refused():
