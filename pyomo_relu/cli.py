@@ -335,7 +335,11 @@ def train_command(
 def _print_result(result: TrainingResult, name: str, gap: float) -> None:
     problem, certificate = result.problem, result.certificate
     loss = problem.loss.value(result.network.predict(problem.X), problem.Y)
-    table = Table(title=f"{name}: {problem!r}", title_justify="left")
+    click.echo(
+        f"{name}: {problem.n_samples} samples, {problem.n_features} features of rank "
+        f"{problem.rank}, {problem.n_outputs} outputs, beta {problem.beta:g}"
+    )
+    table = Table()
     table.add_column("quantity")
     table.add_column("value", justify="right")
     for quantity, value in [
