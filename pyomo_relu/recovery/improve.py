@@ -26,8 +26,8 @@ _DAMPINGS = (0.0, 1e-2, 1e-4, 1e-3)
 _MAX_STEPS = 60
 _WORTH_A_ROUND = 1e-10
 _MAX_KINKS = 20
-#: Gradients (relative to the point, in scaled units) that count as zero, and that no
-#: step makes smaller.
+#: Gradients, relative to their penalty part, that count as zero, and that no step
+#: makes smaller.
 _STATIONARY = 1e-9
 _ROUNDING = 1e-13
 #: Objectives this close, relatively, are equal up to rounding.
@@ -242,7 +242,7 @@ def _newton(faces: _Faces, theta: Array, damping: float) -> tuple[_Faces, Array,
     value = faces.value(theta)
     for _ in range(_MAX_STEPS):
         gradient, hessian = faces.derivatives(theta)
-        size = float(np.linalg.norm(theta))
+        size = faces.scaled.beta * float(np.linalg.norm(theta))
         slope = float(np.linalg.norm(gradient))
         if slope <= _ROUNDING * size:
             return faces, theta, True
@@ -278,4 +278,5 @@ def _newton(faces: _Faces, theta: Array, damping: float) -> tuple[_Faces, Array,
         if slope <= _STATIONARY * size and value >= previous * (1.0 - _TIE):
             break
     slope = float(np.linalg.norm(faces.derivatives(theta)[0]))
-    return faces, theta, slope <= _STATIONARY * float(np.linalg.norm(theta))
+    size = faces.scaled.beta * float(np.linalg.norm(theta))
+    return faces, theta, slope <= _STATIONARY * size
