@@ -41,6 +41,8 @@ class ScaledProblem:
         What the user's data and objective were divided by.
     truncation : float
         Spectral norm, in scaled units, of what the rank decision left out.
+    smallest : float
+        Smallest singular value that was kept, in scaled units (1 is the largest).
     """
 
     X: Array
@@ -51,6 +53,7 @@ class ScaledProblem:
     y_scale: float
     objective_scale: float
     truncation: float
+    smallest: float
 
     @property
     def rank(self) -> int:
@@ -201,6 +204,7 @@ class TrainingProblem:
             y_scale=y_scale,
             objective_scale=self.loss.objective_scale(y_scale),
             truncation=truncation,
+            smallest=float(values[rank - 1]) / x_scale if rank else 1.0,
         )
 
     def __repr__(self) -> str:

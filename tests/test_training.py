@@ -96,6 +96,23 @@ def test_rank_four_is_closed_by_a_partition_where_dnn_is_loose():
     assert values == sorted(values, reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("noise", "gap"), [(1e-12, 1e-6), (1e-8, 1e-6), (1e-7, 1e-5), (1e-6, 1e-4)]
+)
+def test_nearly_rank_deficient_data(noise, gap):
+    """What leaving out the flat direction costs is in the gap, and is small."""
+    rng = np.random.default_rng(1)
+    B, Y = rng.normal(size=(10, 2)), rng.normal(size=(10, 2))
+    flat = np.column_stack([B, B.sum(axis=1)])
+    X = flat + noise * rng.normal(size=(10, 3))
+    result = train(X, Y, 0.1)
+    assert result.certificate.complete
+    assert result.certificate.gap <= gap
+    # The network of the flat data is one that the bound must not exceed.
+    other = train(flat, Y, 0.1).network.objective(TrainingProblem(X, Y, 0.1))
+    assert result.certificate.lower_bound <= other
+
+
 def test_sampled_cells_train_and_do_not_overclaim():
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(30, 10)), rng.normal(size=(30, 1))

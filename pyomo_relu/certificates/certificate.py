@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from pyomo_relu.arrangement import Cells, enumerate_cells
 from pyomo_relu.arrays import as_matrix
-from pyomo_relu.certificates.rho import bound_rho
+from pyomo_relu.certificates.rho import RhoBound, bound_rho
 from pyomo_relu.errors import (
     DegenerateDataError,
     InputError,
@@ -180,23 +180,11 @@ def certify(
     rho, complete, total, decided = trivial, scaled.rank == 0, 0, 0
     reason = "every sample is zero" if complete else ""
     if scaled.rank:
-        try:
-            if cells is None or not cells.complete:
-                cells = enumerate_cells(problem)
-        except (TooManyCellsError, DegenerateDataError) as error:
-            reason = f"trivial bound only: {error}"
-        else:
-            bound = bound_rho(
-                cells,
-                scaled.X,
-                Z,
-                rotation=scaled.basis.T @ cells.basis,
-                perturbation=cells.perturbation / scaled.x_scale + scaled.truncation,
-            )
+        bound, reason = _cheapest_bound(problem, cells, Z)
+        if bound is not None:
             rho = min(trivial, bound.value)
             total, decided = bound.cells, bound.decided
             complete = decided == total
-            reason = f"proved over {total} cells"
     lower, s = _best_bound(problem, Z, rho)
     return Certificate(
         objective=objective,
@@ -210,6 +198,53 @@ def certify(
         decided=decided,
         reason=reason,
     )
+
+
+def _cheapest_bound(
+    problem: TrainingProblem, cells: Cells | None, Z: Array
+) -> tuple[RhoBound | None, str]:
+    """Return the least bound on rho over all cells, and how it was proved."""
+    bounds, reason = [], ""
+    try:
+        if cells is None or not cells.complete:
+            cells = enumerate_cells(problem)
+        bounds.append(_bound_over(problem, cells, Z))
+    except TooManyCellsError as error:
+        return None, f"trivial bound only: {error}"
+    except DegenerateDataError as error:
+        reason = f"trivial bound only: {error}"
+    if not bounds or bounds[0].decided < bounds[0].cells:
+        # Rounding hides the cells of nearly flat data; without the direction that
+        # hardly matters they are plain, and its loss is accounted for.
+        flat = _without_smallest(problem)
+        if flat is not None:
+            bounds.append(_bound_over(problem, flat, Z))
+    if not bounds:
+        return None, reason
+    best = min(bounds, key=lambda each: each.value)
+    return best, f"proved over {best.cells} cells"
+
+
+def _bound_over(problem: TrainingProblem, cells: Cells, Z: Array) -> RhoBound:
+    scaled = problem.scaled
+    return bound_rho(
+        cells,
+        scaled.X,
+        Z,
+        rotation=scaled.basis.T @ cells.basis,
+        perturbation=cells.perturbation / scaled.x_scale + scaled.truncation,
+    )
+
+
+def _without_smallest(problem: TrainingProblem) -> Cells | None:
+    """Return the cells without the direction of the smallest singular value."""
+    tolerance = 2.0 * problem.scaled.smallest
+    if problem.rank == 1 or not 1e-12 <= tolerance <= 1e-3:
+        return None
+    try:
+        return enumerate_cells(problem, tolerance=tolerance)
+    except (TooManyCellsError, DegenerateDataError):
+        return None
 
 
 def _best_bound(problem: TrainingProblem, Z: Array, rho: float) -> tuple[float, float]:

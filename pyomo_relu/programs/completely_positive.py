@@ -17,6 +17,7 @@ first layer's weights, with ``U_i in CP(K_i)``, in a basis made of facets.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -41,6 +42,7 @@ from pyomo_relu.cones import CompletelyPositiveCone
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs.network_program import NetworkProgram, attach
+from pyomo_relu.tiers import mark_restriction
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -49,6 +51,10 @@ __all__ = ["build_completely_positive"]
 #: By default no more cells than this are enumerated into one program: every cell
 #: costs a semidefinite cone.
 MAX_CELLS = 20_000
+#: Singular values of X below this (of the largest) make rays too long to be trusted.
+NEARLY_FLAT = 1e-5
+
+logger = logging.getLogger(__name__)
 
 
 def build_completely_positive(
@@ -141,7 +147,20 @@ def build_completely_positive(
     if len(active) == 0:
         raise InputError("no sample is active in any of the given cells.")
 
+    if cells.rank == problem.rank and problem.scaled.smallest < NEARLY_FLAT:
+        logger.warning(
+            "X is nearly rank-deficient (singular values down to %.1e of the largest): "
+            "interior points call such programs solved far from their optimum. Give "
+            "cells=enumerate_cells(problem, tolerance=%.0e), which leaves that "
+            "direction out, and trust only what certify proves.",
+            problem.scaled.smallest,
+            min(max(2.0 * problem.scaled.smallest, 1e-12), 1e-3),
+        )
     model = ConcreteModel(name="completely_positive") if block is None else block
+    if not cells.complete:
+        mark_restriction(
+            model, f"the program is built over {len(cells)} cells, which are not all"
+        )
     program = NetworkProgram(problem, cells, active, description)
     attach(model, program)
     with PauseGC():

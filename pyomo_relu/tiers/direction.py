@@ -32,9 +32,9 @@ class BoundDirection:
 
     Attributes
     ----------
-    side : {"lower", "upper", "exact"}
+    side : {"lower", "upper", "exact", "neither"}
         Whether the optimum of the model as it stands is a lower or an upper bound on
-        the optimum of the model as it was written, or that optimum itself.
+        the optimum of what the model stands for, or that optimum itself.
     reason : str
         Why.
 
@@ -75,7 +75,9 @@ def bound_direction(model: Any) -> BoundDirection:
     BoundDirection
         ``"exact"`` while nothing is relaxed, or where what was relaxed loses nothing
         and all that stands for it is in force; otherwise ``"lower"`` for a
-        minimisation (or no objective) and ``"upper"`` for a maximisation.
+        minimisation (or no objective) and ``"upper"`` for a maximisation. A program
+        over some of the cells only is a restriction: the other side where nothing is
+        relaxed, ``"neither"`` where something is.
 
     Raises
     ------
@@ -110,6 +112,30 @@ def bound_direction(model: Any) -> BoundDirection:
         raise InputTypeError(
             f"bound_direction takes a model or block; got {type(model).__name__}."
         )
+    direction = _direction_of_tiers(model)
+    restriction = _restriction(model)
+    if restriction is None:
+        return direction
+    if direction.side != "exact":
+        return BoundDirection(
+            "neither", f"{restriction}, a restriction, and {direction.reason}"
+        )
+    opposite = {"lower": "upper", "upper": "lower"}[_relaxed_side(model)]
+    return BoundDirection(opposite, f"{restriction}, a restriction; {direction.reason}")
+
+
+def _restriction(model: BlockData) -> str | None:
+    """Return why the model as it was written is a restriction, None if it is not."""
+    for block in model.block_data_objects(active=True, descend_into=DESCEND):
+        if not isinstance(block, ConeData):
+            reason = record_of(block).restriction
+            if reason is not None:
+                return reason
+    return None
+
+
+def _direction_of_tiers(model: BlockData) -> BoundDirection:
+    """Return the side of a model beside the model as it was written."""
     originals = _originals(model)
     lost = [
         loss

@@ -16,6 +16,7 @@ __all__ = [
     "Replacement",
     "fate_of",
     "leaf_cones",
+    "mark_restriction",
     "record_of",
     "replacement_of",
 ]
@@ -57,6 +58,8 @@ class BlockRecord:
 
     def __init__(self) -> None:
         self.replacements: Any = ComponentMap()
+        #: Why the model as it was written is a restriction, None if it is not.
+        self.restriction: str | None = None
 
 
 Block.register_private_data_initializer(BlockRecord, scope=_SCOPE)
@@ -65,6 +68,22 @@ Block.register_private_data_initializer(BlockRecord, scope=_SCOPE)
 def record_of(block: Any) -> BlockRecord:
     """Return the private data of a block."""
     return block.private_data(_SCOPE)
+
+
+def mark_restriction(block: Any, reason: str) -> None:
+    """Say that a model is a restriction of the problem it stands for.
+
+    Its optimum then bounds that problem's from the other side than a relaxation does
+    (:func:`~pyomo_relu.tiers.bound_direction`).
+
+    Parameters
+    ----------
+    block : Block
+        The model or block.
+    reason : str
+        Why, as a clause.
+    """
+    record_of(block).restriction = reason
 
 
 def replacement_of(cone: ConeData) -> Replacement | None:

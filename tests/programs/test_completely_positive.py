@@ -234,7 +234,13 @@ def test_fewer_cells_give_an_upper_bound():
     cells = enumerate_cells(problem)
     some = cells.subset(np.arange(0, len(cells), 3))
     model = build_completely_positive(problem, some, description="rays")
+    assert bound_direction(model) == "upper"
     relax(model, "dnn")
+    assert bound_direction(model) == "upper"
+    assert "not all" in bound_direction(model).reason
+    other = model.clone()
+    relax(other, "psd")
+    assert bound_direction(other) == "neither"
     assert solve(model).incumbent_objective >= REFERENCE[0] - 1e-6
 
 
@@ -340,3 +346,15 @@ def test_bad_arguments_are_refused(monkeypatch):
     monkeypatch.setattr(completely_positive, "MAX_CELLS", 10)
     with pytest.raises(TooManyCellsError, match="10"):
         build_completely_positive(problem)
+
+
+def test_nearly_flat_data_are_warned_of(caplog):
+    rng = np.random.default_rng(1)
+    B = rng.normal(size=(8, 2))
+    X = np.column_stack([B, B.sum(axis=1) + 1e-6 * rng.normal(size=8)])
+    problem = TrainingProblem(X, rng.normal(size=(8, 2)), 0.1)
+    build_completely_positive(problem)
+    assert "nearly rank-deficient" in caplog.text
+    caplog.clear()
+    build_completely_positive(problem, enumerate_cells(problem, tolerance=1e-5))
+    assert not caplog.text
