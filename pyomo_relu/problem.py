@@ -18,6 +18,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 __all__ = ["ScaledProblem", "TrainingProblem"]
 
 _SMALLEST, _LARGEST = 1e-100, 1e100
+_NEARLY_FLAT = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,15 @@ class ScaledProblem:
     def rank(self) -> int:
         """Rank ``r`` of the data."""
         return self.X.shape[1]
+
+    @property
+    def nearly_flat(self) -> bool:
+        """Whether some direction hardly matters: singular values below 1e-5.
+
+        Along it the rays of cells have coordinates of size one over that value,
+        beyond what an interior point can tell.
+        """
+        return self.rank > 1 and self.smallest < _NEARLY_FLAT
 
     def to_user(self, first: Array, second: Array) -> tuple[Array, Array]:
         """Return both layers of a network in the user's units.

@@ -13,14 +13,14 @@ from numpy.typing import ArrayLike
 from pyomo.contrib.solver.common.util import NoSolutionError
 from pyomo.environ import value
 
-from pyomo_relu.arrangement import Cells, enumerate_cells
-from pyomo_relu.certificates import Certificate, certify
+from pyomo_relu.arrangement import Cells
+from pyomo_relu.certificates import Certificate, certify, covering_cells
 from pyomo_relu.errors import InputError, InputTypeError, SolverError
 from pyomo_relu.losses import SquaredLoss
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs import build_completely_positive
-from pyomo_relu.programs.completely_positive import MAX_CELLS, NEARLY_FLAT
+from pyomo_relu.programs.completely_positive import MAX_CELLS
 from pyomo_relu.recovery import improvements, recover_network
 from pyomo_relu.solvers import solve
 from pyomo_relu.tiers import relax
@@ -178,9 +178,7 @@ def train(
         return TrainingResult(network, certify(problem, network), (), problem, True)
     if cells is None:
         report("enumerating cells")
-        cells = enumerate_cells(
-            problem, max_cells=MAX_CELLS, tolerance=_cell_tolerance(problem)
-        )
+        cells = covering_cells(problem, max_cells=MAX_CELLS)
     run = _Run(problem, cells, gap, report)
     interrupted = False
     try:
@@ -213,17 +211,6 @@ def train(
         converged=run.gap <= gap,
         interrupted=interrupted,
     )
-
-
-def _cell_tolerance(problem: TrainingProblem) -> float:
-    """Return a tolerance for the cells that leaves out a nearly flat direction.
-
-    Along a direction of singular value s (of 1) rays of cells have coordinates of
-    size 1/s, beyond an interior point's accuracy. The certificate accounts for what
-    the tolerance changes.
-    """
-    smallest = problem.scaled.smallest
-    return 2.0 * smallest if 1e-9 < smallest < NEARLY_FLAT else 1e-9
 
 
 def _active_cells(model: Any) -> set[int]:

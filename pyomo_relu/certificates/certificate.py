@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from pyomo_relu.arrangement import Cells, enumerate_cells
 from pyomo_relu.arrays import as_matrix
+from pyomo_relu.certificates.covering import covering_cells
 from pyomo_relu.certificates.rho import RhoBound, bound_rho
 from pyomo_relu.errors import (
     DegenerateDataError,
@@ -211,14 +212,15 @@ def _cheapest_bound(
         bounds.append(_bound_over(problem, cells, Z))
     except TooManyCellsError as error:
         return None, f"trivial bound only: {error}"
-    except DegenerateDataError as error:
-        reason = f"trivial bound only: {error}"
+    except DegenerateDataError:
+        pass
     if not bounds or bounds[0].decided < bounds[0].cells:
-        # Rounding hides the cells of nearly flat data; without the direction that
-        # hardly matters they are plain, and its loss is accounted for.
-        flat = _without_smallest(problem)
-        if flat is not None:
-            bounds.append(_bound_over(problem, flat, Z))
+        # Rounding hides the cells of nearly flat data; those at a larger tolerance
+        # are plain, and what they change is accounted for.
+        try:
+            bounds.append(_bound_over(problem, covering_cells(problem), Z))
+        except (TooManyCellsError, DegenerateDataError) as error:
+            reason = f"trivial bound only: {error}"
     if not bounds:
         return None, reason
     best = min(bounds, key=lambda each: each.value)
@@ -234,17 +236,6 @@ def _bound_over(problem: TrainingProblem, cells: Cells, Z: Array) -> RhoBound:
         rotation=scaled.basis.T @ cells.basis,
         perturbation=cells.perturbation / scaled.x_scale + scaled.truncation,
     )
-
-
-def _without_smallest(problem: TrainingProblem) -> Cells | None:
-    """Return the cells without the direction of the smallest singular value."""
-    tolerance = 2.0 * problem.scaled.smallest
-    if problem.rank == 1 or not 1e-12 <= tolerance <= 1e-3:
-        return None
-    try:
-        return enumerate_cells(problem, tolerance=tolerance)
-    except (TooManyCellsError, DegenerateDataError):
-        return None
 
 
 def _best_bound(problem: TrainingProblem, Z: Array, rho: float) -> tuple[float, float]:

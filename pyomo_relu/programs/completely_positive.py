@@ -51,8 +51,6 @@ __all__ = ["build_completely_positive"]
 #: By default no more cells than this are enumerated into one program: every cell
 #: costs a semidefinite cone.
 MAX_CELLS = 20_000
-#: Singular values of X below this (of the largest) make rays too long to be trusted.
-NEARLY_FLAT = 1e-5
 
 logger = logging.getLogger(__name__)
 
@@ -147,14 +145,14 @@ def build_completely_positive(
     if len(active) == 0:
         raise InputError("no sample is active in any of the given cells.")
 
-    if cells.rank == problem.rank and problem.scaled.smallest < NEARLY_FLAT:
+    if cells.rank == problem.rank and problem.scaled.nearly_flat:
         logger.warning(
             "X is nearly rank-deficient (singular values down to %.1e of the largest): "
             "interior points call such programs solved far from their optimum. Give "
             "cells=enumerate_cells(problem, tolerance=%.0e), which leaves that "
             "direction out, and trust only what certify proves.",
             problem.scaled.smallest,
-            min(max(2.0 * problem.scaled.smallest, 1e-12), 1e-3),
+            min(max(10.0 * problem.scaled.smallest, 1e-12), 1e-3),
         )
     model = ConcreteModel(name="completely_positive") if block is None else block
     if not cells.complete:
