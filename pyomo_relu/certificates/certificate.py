@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from pyomo_relu.arrangement import Cells, enumerate_cells
 from pyomo_relu.arrays import as_matrix
-from pyomo_relu.certificates.covering import covering_cells
+from pyomo_relu.certificates.covering import covering_cells, covering_tolerances
 from pyomo_relu.certificates.rho import RhoBound, bound_rho
 from pyomo_relu.errors import (
     DegenerateDataError,
@@ -205,16 +205,22 @@ def _cheapest_bound(
     problem: TrainingProblem, cells: Cells | None, Z: Array
 ) -> tuple[RhoBound | None, str]:
     """Return the least bound on rho over all cells, and how it was proved."""
-    bounds, reason = [], ""
+    bounds, reason, retry = [], "", True
     try:
         if cells is None or not cells.complete:
             cells = enumerate_cells(problem)
-        bounds.append(_bound_over(problem, cells, Z))
+        bound = _bound_over(problem, cells, Z)
+        bounds.append(bound)
+        # At their first tolerance the covering cells would be these again.
+        retry = (
+            bound.decided < bound.cells
+            and cells.tolerance != covering_tolerances(problem)[0]
+        )
     except TooManyCellsError as error:
         return None, f"trivial bound only: {error}"
     except DegenerateDataError:
         pass
-    if not bounds or bounds[0].decided < bounds[0].cells:
+    if retry:
         # Rounding hides the cells of nearly flat data; those at a larger tolerance
         # are plain, and what they change is accounted for.
         try:

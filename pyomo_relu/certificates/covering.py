@@ -6,7 +6,7 @@ from pyomo_relu.arrangement import Cells, enumerate_cells
 from pyomo_relu.errors import DegenerateDataError
 from pyomo_relu.problem import TrainingProblem
 
-__all__ = ["covering_cells"]
+__all__ = ["covering_cells", "covering_tolerances"]
 
 _TOLERANCES = (1e-9, 1e-7, 1e-5)
 _SMALLEST, _LARGEST = 1e-12, 1e-3
@@ -45,17 +45,24 @@ def covering_cells(problem: TrainingProblem, *, max_cells: int = 2_000_000) -> C
     >>> problem.rank, len(covering_cells(problem))
     (2, 2)
     """
-    smallest = problem.scaled.smallest
-    tolerances: tuple[float, ...] = _TOLERANCES
-    if problem.scaled.nearly_flat:
-        tolerances = (10.0 * smallest, 1000.0 * smallest, *_TOLERANCES)
-    for tolerance in tolerances:
+    for tolerance in covering_tolerances(problem):
         try:
-            return enumerate_cells(
-                problem,
-                max_cells=max_cells,
-                tolerance=min(max(tolerance, _SMALLEST), _LARGEST),
-            )
+            return enumerate_cells(problem, max_cells=max_cells, tolerance=tolerance)
         except DegenerateDataError as error:
             failure = error
     raise failure
+
+
+def covering_tolerances(problem: TrainingProblem) -> tuple[float, ...]:
+    """Return the tolerances that :func:`covering_cells` tries, in order.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        The data.
+    """
+    tolerances: tuple[float, ...] = _TOLERANCES
+    if problem.scaled.nearly_flat:
+        smallest = problem.scaled.smallest
+        tolerances = (10.0 * smallest, 1000.0 * smallest, *_TOLERANCES)
+    return tuple(min(max(each, _SMALLEST), _LARGEST) for each in tolerances)
