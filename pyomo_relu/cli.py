@@ -316,8 +316,7 @@ def train_command(
             result = train(X, Y, beta, gap=gap, progress=status.update)
         except TooManyCellsError as error:
             # Its advice is for Python: keep what it counted.
-            count = str(error).partition(". Use ")[0]
-            raise TooManyCellsError(f"{count}. {advise_features(X, Y)}") from error
+            raise TooManyCellsError(error.finding, advise_features(X, Y)) from error
     _print_result(result, Path(data).name, gap)
     if out is not None:
         network = result.network

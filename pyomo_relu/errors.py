@@ -31,7 +31,22 @@ class InputTypeError(PyomoReluError, TypeError):
 
 
 class TooManyCellsError(InputError):
-    """The arrangement has more cells than the stated limit allows."""
+    """The arrangement has more cells than the stated limit allows.
+
+    Attributes
+    ----------
+    finding : str
+        What was counted, without a full stop.
+    advice : str
+        What to do about it, in sentences.
+    """
+
+    def __init__(self, finding: str, advice: str) -> None:
+        super().__init__(finding, advice)
+        self.finding, self.advice = finding, advice
+
+    def __str__(self) -> str:
+        return f"{self.finding}. {self.advice}"
 
 
 class DegenerateDataError(PyomoReluError, ArithmeticError):

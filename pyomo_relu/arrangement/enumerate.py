@@ -200,21 +200,22 @@ def _refuse_too_many(classes: RowClasses, limit: int) -> None:
     )
     if cells > limit:
         raise TooManyCellsError(
-            f"{where}, more than max_cells={limit:,}. Use enumerate_cells(..., "
-            f"max_cells={cells}) if memory and time allow (about "
-            f"{(size + 24 * pairs) / 2**30:.1f} GiB), or {advice}"
+            f"{where}, more than max_cells={limit:,}",
+            f"Use enumerate_cells(..., max_cells={cells}) if memory and time allow "
+            f"(about {(size + 24 * pairs) / 2**30:.1f} GiB), or {advice}",
         )
     if pairs > max(_LARGEST_PAIRS, _PAIRS_PER_CELL * limit):
         raise TooManyCellsError(
             f"{where}, which are allowed, but up to {pairs:,} pairs of a cell and one "
-            f"of its rays, more than {_LARGEST_PAIRS:,}. Use enumerate_cells(..., "
-            f"max_cells={-(-pairs // _PAIRS_PER_CELL)}) if memory and time allow "
-            f"(about {(size + 24 * pairs) / 2**30:.1f} GiB), or {advice}"
+            f"of its rays, more than {_LARGEST_PAIRS:,}",
+            f"Use enumerate_cells(..., max_cells={-(-pairs // _PAIRS_PER_CELL)}) if "
+            "memory and time allow "
+            f"(about {(size + 24 * pairs) / 2**30:.1f} GiB), or {advice}",
         )
     if size > _LARGEST_PACKED:
         raise TooManyCellsError(
-            f"{where}, whose signs alone would take {size / 2**30:.1f} GiB. "
-            f"Use {advice}"
+            f"{where}, whose signs alone would take {size / 2**30:.1f} GiB",
+            f"Use {advice}",
         )
 
 
