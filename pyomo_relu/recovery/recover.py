@@ -8,6 +8,7 @@ import numpy as np
 from pyomo.environ import value
 
 from pyomo_relu.cones import PSDConeData
+from pyomo_relu.cones.factor import factor_in_cone
 from pyomo_relu.errors import SolverError
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.programs.network_program import (
@@ -15,7 +16,6 @@ from pyomo_relu.programs.network_program import (
     network_program,
     unit_rows,
 )
-from pyomo_relu.recovery.factor import factor_in_cone
 from pyomo_relu.recovery.improve import improve_network
 from pyomo_relu.tiers import leaf_cones
 

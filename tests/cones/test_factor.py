@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyomo_relu.recovery import factor_in_cone
+from pyomo_relu.cones.factor import factor_in_cone
 
 
 def random_cone(rng, r):
