@@ -42,7 +42,7 @@ from pyomo_relu.cones import CompletelyPositiveCone
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs.network_program import NetworkProgram, attach
-from pyomo_relu.tiers import mark_restriction
+from pyomo_relu.tiers import mark_side
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -156,8 +156,10 @@ def build_completely_positive(
         )
     model = ConcreteModel(name="completely_positive") if block is None else block
     if not cells.complete:
-        mark_restriction(
-            model, f"the program is built over {len(cells)} cells, which are not all"
+        mark_side(
+            model,
+            "inner",
+            f"the program is built over {len(cells)} cells, which are not all",
         )
     program = NetworkProgram(problem, cells, active, description)
     attach(model, program)

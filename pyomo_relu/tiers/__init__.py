@@ -9,7 +9,7 @@ from pyomo_relu.tiers.dnn import DoublyNonnegativeTier
 from pyomo_relu.tiers.partition import PartitionTier
 from pyomo_relu.tiers.psd import PSDTier
 from pyomo_relu.tiers.relax import relax
-from pyomo_relu.tiers.replacement import leaf_cones, mark_restriction
+from pyomo_relu.tiers.replacement import leaf_cones, mark_side, source_cone
 
 __all__ = [
     "BoundDirection",
@@ -18,6 +18,7 @@ __all__ = [
     "PartitionTier",
     "bound_direction",
     "leaf_cones",
-    "mark_restriction",
+    "mark_side",
     "relax",
+    "source_cone",
 ]

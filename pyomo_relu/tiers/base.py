@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 from pyomo.common.config import ConfigDict, ConfigValue, IsInstance
 from pyomo.common.errors import MouseTrap
 from pyomo.core.base import (
@@ -19,12 +22,17 @@ from pyomo_relu.cones import Cone, ConeData, cone_data_objects
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.tiers.replacement import (
     Replacement,
+    forget_replacement,
+    keep_replacement,
     leaf_cones,
     record_of,
     replacement_of,
 )
 
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
 __all__ = [
+    "Bridge",
     "Created",
     "Tier",
     "add_beside",
@@ -34,6 +42,29 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True)
+class Bridge:
+    """How a tier stands to one kind of cone: a row of the table of tiers.
+
+    Attributes
+    ----------
+    becomes : str
+        What is put in place of the cone.
+    side : {"same", "outer", "inner"}
+        What becomes of the feasible set: it stays, grows or shrinks.
+    solver_class : str
+        Which problems a solver must take for what is put there: ``"LP"``, ``"SOCP"``,
+        ``"SDP"``, ``"NLP"``, or ``"-"`` where another tier has to follow.
+    exact : str
+        When nothing is lost, in words; empty where that is not known of any case.
+    """
+
+    becomes: str
+    side: str
+    solver_class: str
+    exact: str = ""
+
+
 class Created(NamedTuple):
     """What a tier made of the cones of one component.
 
@@ -41,15 +72,20 @@ class Created(NamedTuple):
     ----------
     component : component
         The one component added beside the original, None where nothing was.
-    leaves : list of lists of cone data
-        For each cone in turn what stands for it; an empty list leaves it alone.
+    leaves : sequence of (sequence of cone data, or None)
+        For each cone in turn the cones that stand for it, none where rows alone do;
+        None leaves it alone.
     links : tuple of components
-        Constraints that tie the leaves to the original matrices.
+        Further components without which the leaves do not stand for the cones.
+    unlinked : tuple of variables
+        Entries of the cones' matrices that nothing ties any more: the tier is right
+        only while the rest of the model does not see them.
     """
 
     component: Any
-    leaves: list[list[ConeData]]
+    leaves: Sequence[Sequence[ConeData] | None]
     links: tuple[Any, ...] = ()
+    unlinked: tuple[Any, ...] = ()
 
 
 def tier_config(name: str) -> ConfigDict:
@@ -94,10 +130,8 @@ class Tier(Transformation):
 
     #: Name of the transformation.
     name: ClassVar[str]
-    #: Data classes of the cones that it replaces.
-    takes: ClassVar[tuple[type[ConeData], ...]]
-    #: What becomes of the feasible set: "same", or "outer" when it grows.
-    side: ClassVar[str] = "outer"
+    #: Kinds of cones that it replaces, and how it stands to each.
+    bridges: ClassVar[Mapping[type[ConeData], Bridge]]
     #: Whether nothing is lost where there is one free coordinate and the model weighs
     #: the leading block by one semidefinite matrix only.
     exact_if_weighed_by_one_matrix: ClassVar[bool] = False
@@ -116,6 +150,38 @@ class Tier(Transformation):
             The options.
         """
         raise NotImplementedError
+
+    @classmethod
+    def takes(cls) -> tuple[type[ConeData], ...]:
+        """Return the data classes of the cones that it replaces."""
+        return tuple(cls.bridges)
+
+    @classmethod
+    def bridge(cls, cone: ConeData) -> Bridge:
+        """Return how the tier stands to a cone that it takes."""
+        return next(b for kind, b in cls.bridges.items() if isinstance(cone, kind))
+
+    @classmethod
+    def factors(
+        cls, cone: ConeData, replacement: Replacement
+    ) -> tuple[Array, Array] | None:
+        """Read vectors of the cone off the present values, without factorisation.
+
+        Parameters
+        ----------
+        cone : cone data
+            A completely positive cone that the tier has replaced.
+        replacement : Replacement
+            What by.
+
+        Returns
+        -------
+        tuple of (m, p) array B and (p, c) array C, or None
+            What the tier has made of the matrix ``[[A, W], [W^T, G]]`` in terms of
+            vectors of the cone: ``W = B C``, and ``[B; C^T][B; C^T]^T`` weighs no more
+            than the matrix. None where the leaves have to be factored.
+        """
+        return None
 
     @classmethod
     def loses_nothing(cls, cone: ConeData) -> str | None:
@@ -168,16 +234,18 @@ class Tier(Transformation):
         if created.component is None:
             return
         made["components"].append(created.component)
-        record = record_of(component.parent_block())
         for cone, leaves in zip(cones, created.leaves, strict=True):
-            if leaves:
-                record.replacements[cone] = Replacement(
+            if leaves is not None:
+                replacement = Replacement(
                     self.name,
                     tuple(leaves),
                     component.parent_block(),
+                    created.component,
                     (component, *{leaf.parent_component(): None for leaf in leaves}),
                     created.links,
+                    created.unlinked,
                 )
+                keep_replacement(cone, replacement)
                 cone.deactivate()
                 made["cones"].append(cone)
         if not any(member.active for member in component.values()):
@@ -189,7 +257,7 @@ class Tier(Transformation):
         """Return the cones to replace, grouped by component."""
         cones: dict[int, ConeData] = {}
         if targets is None:
-            cones = {id(c): c for c in cone_data_objects(model, kinds=self.takes)}
+            cones = {id(c): c for c in cone_data_objects(model, kinds=self.takes())}
         known: dict[Any, bool] = {}
         for target in targets or ():
             if not is_child_of(parent=model, child=target, knownBlocks=known):
@@ -204,20 +272,21 @@ class Tier(Transformation):
         return list(groups.values())
 
     def _targeted(self, target: Any) -> list[ConeData]:
-        kinds = " or ".join(sorted(kind.kind for kind in self.takes))
+        kinds = " or ".join(sorted(kind.kind for kind in self.takes()))
         if isinstance(target, (Cone, ConeData)):
             members = [target] if isinstance(target, ConeData) else target.values()
             leaves = [leaf for cone in members for leaf in leaf_cones(cone)]
             active = [leaf for leaf in leaves if leaf.active]
-            cones = [leaf for leaf in active if isinstance(leaf, self.takes)]
+            cones = [leaf for leaf in active if isinstance(leaf, self.takes())]
             if active and not cones:
+                applies = ", ".join(active[0].tiers) or "none"
                 raise InputError(
                     f"{self.name} replaces {kinds} cones; {active[0].name!r}, which "
                     f"is or stands for target {target.name!r}, is a "
-                    f"{active[0].kind} cone."
+                    f"{active[0].kind} cone, to which these tiers apply: {applies}."
                 )
         elif isinstance(target, (Block, BlockData)):
-            cones = list(cone_data_objects(target, kinds=self.takes))
+            cones = list(cone_data_objects(target, kinds=self.takes()))
         else:
             raise InputError(
                 f"target {target.name!r} is a {type(target).__name__}; {self.name} "
@@ -276,7 +345,7 @@ def _undo(made: dict[str, list[Any]]) -> None:
         if block is not None:
             block.del_component(component)
     for cone in made["cones"]:
-        del record_of(cone.parent_block()).replacements[cone]
+        forget_replacement(cone)
         cone.activate()
 
 

@@ -22,6 +22,7 @@ from pyomo_relu.tiers.replacement import (
     record_of,
     replacement_of,
 )
+from pyomo_relu.tiers.visibility import first_seen
 
 __all__ = ["BoundDirection", "bound_direction"]
 
@@ -75,9 +76,10 @@ def bound_direction(model: Any) -> BoundDirection:
     BoundDirection
         ``"exact"`` while nothing is relaxed, or where what was relaxed loses nothing
         and all that stands for it is in force; otherwise ``"lower"`` for a
-        minimisation (or no objective) and ``"upper"`` for a maximisation. A program
-        over some of the cells only is a restriction: the other side where nothing is
-        relaxed, ``"neither"`` where something is.
+        minimisation (or no objective) and ``"upper"`` for a maximisation where the
+        feasible set has grown, the other way round where it has shrunk (a tier that
+        restricts the cones, a program over some of the cells only), and
+        ``"neither"`` where both has happened.
 
     Raises
     ------
@@ -112,31 +114,50 @@ def bound_direction(model: Any) -> BoundDirection:
         raise InputTypeError(
             f"bound_direction takes a model or block; got {type(model).__name__}."
         )
-    direction = _direction_of_tiers(model)
-    restriction = _restriction(model)
-    if restriction is None:
-        return direction
-    if direction.side != "exact":
-        return BoundDirection(
-            "neither", f"{restriction}, a restriction, and {direction.reason}"
-        )
-    opposite = {"lower": "upper", "upper": "lower"}[_relaxed_side(model)]
-    return BoundDirection(opposite, f"{restriction}, a restriction; {direction.reason}")
+    sides = _Sides(_relaxed_side(model))
+    for side, reason in _written(model):
+        sides.add(side, reason)
+    originals = _originals(model)
+    _judge_what_is_lost(model, originals, sides)
+    _judge_tiers(model, originals, sides)
+    return sides.direction()
 
 
-def _restriction(model: BlockData) -> str | None:
-    """Return why the model as it was written is a restriction, None if it is not."""
+class _Sides:
+    """What is known of a model: clauses by what they do to its feasible set."""
+
+    def __init__(self, relaxed: str) -> None:
+        self.name = {
+            "outer": relaxed,
+            "inner": {"lower": "upper", "upper": "lower"}[relaxed],
+        }
+        self.clauses: dict[str, list[str]] = {"outer": [], "inner": [], "same": []}
+
+    def add(self, side: str, clause: str) -> None:
+        self.clauses[side].append(clause)
+
+    def direction(self) -> BoundDirection:
+        outer, inner, same = (self.clauses[s] for s in ("outer", "inner", "same"))
+        clauses = outer + inner
+        if outer and inner:
+            side = "neither"
+        elif clauses:
+            side = self.name["outer" if outer else "inner"]
+        else:
+            side, clauses = "exact", same or ["no cone has been replaced"]
+        return BoundDirection(side, f"{'; '.join(clauses)}.")
+
+
+def _written(model: BlockData) -> Iterator[tuple[str, str]]:
+    """Yield the sides that a model was marked with when it was written."""
     for block in model.block_data_objects(active=True, descend_into=DESCEND):
         if not isinstance(block, ConeData):
-            reason = record_of(block).restriction
-            if reason is not None:
-                return reason
-    return None
+            written = record_of(block).written
+            if written is not None:
+                yield written
 
 
-def _direction_of_tiers(model: BlockData) -> BoundDirection:
-    """Return the side of a model beside the model as it was written."""
-    originals = _originals(model)
+def _judge_what_is_lost(model: BlockData, originals: Any, sides: _Sides) -> None:
     lost = [
         loss
         for root, replacement in originals
@@ -144,21 +165,38 @@ def _direction_of_tiers(model: BlockData) -> BoundDirection:
     ]
     if lost:
         others = f", and so on for {len(lost) - 1} more" if len(lost) > 1 else ""
-        return BoundDirection(_relaxed_side(model), f"{lost[0]}{others}.")
-    outer: Counter[str] = Counter()
+        sides.add("outer", f"{lost[0]}{others}")
+    unlinked = {
+        id(entry): (entry, replacement.tier)
+        for _, first in originals
+        for replacement in _replacements(first)
+        for entry in replacement.unlinked
+    }
+    seen = first_seen(model.model(), [entry for entry, _ in unlinked.values()])
+    if seen is not None:
+        sides.add(
+            "outer",
+            f"{unlinked[id(seen)][1]} has left {seen.name!r} untied, and something "
+            "else in the model sees it",
+        )
+
+
+def _judge_tiers(model: BlockData, originals: Any, sides: _Sides) -> None:
+    changed: dict[str, Counter[str]] = {"outer": Counter(), "inner": Counter()}
     exact: Counter[tuple[str, str]] = Counter()
     doubtful: list[tuple[ConeData, str]] = []
     for root, replacement in originals:
-        for cone, tier in _history(root, replacement):
-            if tier.side == "same":
+        for cone, tier, judged in _history(root, replacement):
+            side = tier.bridge(cone).side
+            if side == "same":
                 continue
-            reason = tier.loses_nothing(cone)
+            reason = tier.loses_nothing(judged)
             if reason is not None:
                 exact[tier.name, reason] += 1
             elif tier.exact_if_weighed_by_one_matrix and root.free == 1:
                 doubtful.append((root, tier.name))
             else:
-                outer[tier.name] += 1
+                changed[side][tier.name] += 1
     narrow = _weighed_by_one_matrix(model, [root for root, _ in doubtful])
     for root, name in doubtful:
         if id(root) in narrow:
@@ -166,19 +204,14 @@ def _direction_of_tiers(model: BlockData) -> BoundDirection:
                 name, "one free coordinate, and the model weighs it by one matrix"
             ] += 1
         else:
-            outer[name] += 1
-    if outer:
-        parts = (f"{tier} relaxes {_cones(n)}" for tier, n in sorted(outer.items()))
-        return BoundDirection(_relaxed_side(model), f"{' and '.join(parts)}.")
-    if exact:
-        parts = (
-            f"{tier} loses nothing on {_cones(n)} with {why}"
-            for (tier, why), n in exact.items()
-        )
-        return BoundDirection("exact", f"{'; '.join(parts)}.")
-    if originals:
-        return BoundDirection("exact", "the cones are partitioned, not relaxed.")
-    return BoundDirection("exact", "no cone has been replaced.")
+            changed["outer"][name] += 1
+    for side, verb in ("outer", "relaxes"), ("inner", "restricts"):
+        for name, count in sorted(changed[side].items()):
+            sides.add(side, f"{name} {verb} {_cones(count)}")
+    for (name, why), count in exact.items():
+        sides.add("same", f"{name} loses nothing on {_cones(count)} with {why}")
+    if originals and not exact:
+        sides.add("same", "the cones are partitioned, not relaxed")
 
 
 def _originals(model: BlockData) -> list[tuple[ConeData, Replacement]]:
@@ -200,12 +233,45 @@ def _originals(model: BlockData) -> list[tuple[ConeData, Replacement]]:
 
 def _history(
     cone: ConeData, replacement: Replacement | None
-) -> Iterator[tuple[ConeData, type[Tier]]]:
-    """Yield every replacement at and below a cone, with the tier that made it."""
-    if replacement is not None:
-        yield cone, TransformationFactory.get_class(replacement.tier)
-        for leaf in replacement.leaves:
-            yield from _history(leaf, replacement_of(leaf))
+) -> Iterator[tuple[ConeData, type[Tier], ConeData]]:
+    """Yield every replacement at and below a cone: cone, tier, and what to judge.
+
+    That is the cone itself, unless what replaced it was split afterwards: then each
+    piece, since a doubly nonnegative cone in pieces is a partition whose pieces are
+    doubly nonnegative, whichever of the two came first.
+    """
+    if replacement is None:
+        return
+    tier = _tier(replacement)
+    pieces = [piece for leaf in replacement.leaves for piece in _pieces(leaf)]
+    was_split = len(pieces) > len(replacement.leaves)
+    for judged in pieces if was_split else [cone]:
+        yield cone, tier, judged
+    for leaf in replacement.leaves:
+        yield from _history(leaf, replacement_of(leaf))
+
+
+def _pieces(leaf: ConeData) -> Iterator[ConeData]:
+    """Yield what a leaf was split into without loss; the leaf where it was not."""
+    later = replacement_of(leaf)
+    if later is None or _tier(later).bridge(leaf).side != "same":
+        yield leaf
+    else:
+        for piece in later.leaves:
+            yield from _pieces(piece)
+
+
+def _tier(replacement: Replacement) -> type[Tier]:
+    return TransformationFactory.get_class(replacement.tier)
+
+
+def _replacements(replacement: Replacement) -> Iterator[Replacement]:
+    """Yield a replacement and all those below it."""
+    yield replacement
+    for leaf in replacement.leaves:
+        later = replacement_of(leaf)
+        if later is not None:
+            yield from _replacements(later)
 
 
 def _lost(cone: ConeData, replacement: Replacement, block: Any) -> Iterator[str]:

@@ -7,6 +7,7 @@ and with facets F: :math:`F A F^T \ge 0` (design, Tiers).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pyomo.common.config import ConfigDict
@@ -16,7 +17,14 @@ from pyomo_relu.cones import (
     ConeData,
     DoublyNonnegativeCone,
 )
-from pyomo_relu.tiers.base import Created, Tier, register_tier, replace_by, tier_config
+from pyomo_relu.tiers.base import (
+    Bridge,
+    Created,
+    Tier,
+    register_tier,
+    replace_by,
+    tier_config,
+)
 from pyomo_relu.tiers.exactness import reason_of_exactness
 
 __all__ = ["DoublyNonnegativeTier"]
@@ -46,7 +54,14 @@ class DoublyNonnegativeTier(Tier):
     (True, None)
     """
 
-    takes = (CompletelyPositiveConeData,)
+    bridges: ClassVar[Mapping[type[ConeData], Bridge]] = {
+        CompletelyPositiveConeData: Bridge(
+            "M positive semidefinite, A >= 0 entrywise (F A F' >= 0 with facets)",
+            "outer",
+            "SDP",
+            "rays of rank <= 3, or at most 4 rays or facets, or one output",
+        ),
+    }
     exact_if_weighed_by_one_matrix = True
     CONFIG: ClassVar[ConfigDict] = tier_config("relu.dnn")
 

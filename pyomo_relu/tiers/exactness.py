@@ -29,11 +29,16 @@ from pyomo.core.base.objective import Objective
 from pyomo.core.expr.visitor import identify_variables
 from pyomo.repn import generate_standard_repn
 
-from pyomo_relu.cones import ConeData, cone_data_objects, is_cone_guard
+from pyomo_relu.cones import (
+    ConeData,
+    cone_data_objects,
+    is_cone_guard,
+)
 from pyomo_relu.cones.base import DESCEND
 from pyomo_relu.cones.entries import upper_index
 from pyomo_relu.tiers.replacement import leaf_cones
 from pyomo_relu.tiers.triangulation import rank
+from pyomo_relu.tiers.visibility import is_unrestricted
 
 __all__ = ["reason_of_exactness", "weighed_by_one_matrix"]
 
@@ -48,7 +53,8 @@ def reason_of_exactness(cone: ConeData) -> str | None:
     Parameters
     ----------
     cone : cone data
-        A completely positive cone.
+        A completely positive or copositive cone, or a doubly nonnegative one that
+        stands for the former.
 
     Returns
     -------
@@ -56,6 +62,8 @@ def reason_of_exactness(cone: ConeData) -> str | None:
         The reason, None if it need not be exact.
     """
     m = cone.order - cone.free
+    if cone.kind == "copositive" and cone.free == 1 and _is_constant(cone):
+        return "one free coordinate beside a constant semidefinite block"
     if cone.facets is not None:
         return "at most four facets" if len(cone.facets) <= 4 else None
     if m <= 4:
@@ -63,6 +71,16 @@ def reason_of_exactness(cone: ConeData) -> str | None:
     if cone.rays is not None and rank(cone.rays) <= 3:
         return "rays of rank at most three"
     return None
+
+
+def _is_constant(cone: ConeData) -> bool:
+    """Whether the leading block is a constant positive semidefinite matrix."""
+    m = cone.order - 1
+    entries = cone.matrix[:m, :m]
+    if not all(type(entry) in native_numeric_types for entry in entries.flat):
+        return False
+    eigenvalues = np.linalg.eigvalsh(entries.astype(float))
+    return bool(eigenvalues[0] >= -_ROUNDING * np.abs(eigenvalues).max())
 
 
 def weighed_by_one_matrix(
@@ -115,7 +133,7 @@ class _Watch:
                 entry = cone.upper_triangle[position_in_matrix]
                 if id(entry) in self.owner:
                     self.suspect.update({position, self.owner[id(entry)][0]})
-                elif _is_unrestricted(entry, lower_zero=cone.facets is None):
+                elif is_unrestricted(entry, lower_zero=cone.facets is None):
                     self.owner[id(entry)] = position, place, position_in_matrix
                 else:
                     self.suspect.add(position)
@@ -167,15 +185,6 @@ class _Watch:
         eigenvalues = np.linalg.eigvalsh(S)
         tolerance = _ROUNDING * float(np.abs(eigenvalues).max())
         return bool(eigenvalues[0] >= -tolerance or eigenvalues[-1] <= tolerance)
-
-
-def _is_unrestricted(entry: Any, lower_zero: bool) -> bool:
-    """Whether an entry is a free variable, or one that is merely nonnegative."""
-    if not getattr(entry, "is_variable_type", bool)():
-        return False
-    lower, upper = entry.bounds
-    loose = lower is None or (lower_zero and lower <= 0)
-    return loose and upper is None and not entry.fixed and entry.is_continuous()
 
 
 def _expressions(model: Any, ignored: set[int]) -> Iterator[Any]:

@@ -12,6 +12,7 @@ Bisecting the pieces again makes the doubly nonnegative tier tighter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +25,14 @@ from pyomo_relu.cones import (
     ConeData,
 )
 from pyomo_relu.errors import InputError
-from pyomo_relu.tiers.base import Created, Tier, add_beside, register_tier, tier_config
+from pyomo_relu.tiers.base import (
+    Bridge,
+    Created,
+    Tier,
+    add_beside,
+    register_tier,
+    tier_config,
+)
 from pyomo_relu.tiers.linking import write_linked
 from pyomo_relu.tiers.triangulation import bisect, triangulate
 
@@ -74,8 +82,11 @@ class PartitionTier(Tier):
     [('K_partition.cone[0]', 3), ('K_partition.cone[1]', 3)]
     """
 
-    takes = (CompletelyPositiveConeData,)
-    side = "same"
+    bridges: ClassVar[Mapping[type[ConeData], Bridge]] = {
+        CompletelyPositiveConeData: Bridge(
+            "one completely positive cone a simplicial piece", "same", "-", "always"
+        ),
+    }
     CONFIG: ClassVar[ConfigDict] = _partition_config()
 
     def replace(self, component: Any, cones: list[ConeData], config: Any) -> Created:
@@ -86,14 +97,14 @@ class PartitionTier(Tier):
             len(cover) > 1 or cover[0].shape[0] > cover[0].shape[1] for cover in covers
         ]
         if not any(split):
-            return Created(None, [[] for _ in cones])
+            return Created(None, [None for _ in cones])
         some = [
             (c, cover) for c, cover, s in zip(cones, covers, split, strict=True) if s
         ]
         block = add_beside(component, "partition", Block(concrete=True))
         leaves = iter(write_linked(block, some, CompletelyPositiveCone))
         return Created(
-            block, [next(leaves) if s else [] for s in split], (block.linking,)
+            block, [next(leaves) if s else None for s in split], (block.linking,)
         )
 
 

@@ -14,6 +14,7 @@ rays serves as well, with P such that :math:`R P = Q`:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from pyomo_relu.cones import (
     PSDCone,
 )
 from pyomo_relu.tiers.base import (
+    Bridge,
     Created,
     Tier,
     add_beside,
@@ -68,7 +70,10 @@ class PSDTier(Tier):
     lower
     """
 
-    takes = (CompletelyPositiveConeData, DoublyNonnegativeConeData)
+    bridges: ClassVar[Mapping[type[ConeData], Bridge]] = dict.fromkeys(
+        (CompletelyPositiveConeData, DoublyNonnegativeConeData),
+        Bridge("M positive semidefinite", "outer", "SDP"),
+    )
     CONFIG: ClassVar[ConfigDict] = tier_config("relu.psd")
 
     def replace(self, component: Any, cones: list[ConeData], config: Any) -> Created:

@@ -65,7 +65,7 @@ def relax(model: Any, tier: str, **options: Any) -> None:
         )
     chosen = {**(options.get("options") or {}), **options}
     if chosen.get("targets") is None and chosen.get("reverse") is None:
-        takes = TransformationFactory.get_class(name).takes
+        takes = TransformationFactory.get_class(name).takes()
         if next(cone_data_objects(model, kinds=takes), None) is None:
             kinds = " or ".join(sorted(kind.kind for kind in takes))
             raise InputError(

@@ -15,10 +15,13 @@ __all__ = [
     "DELETED",
     "Replacement",
     "fate_of",
+    "forget_replacement",
+    "keep_replacement",
     "leaf_cones",
-    "mark_restriction",
+    "mark_side",
     "record_of",
     "replacement_of",
+    "source_cone",
 ]
 
 _SCOPE = "pyomo_relu"
@@ -39,18 +42,24 @@ class Replacement:
         What stands for the cone now.
     block : block data
         The block of the cone, below which the leaves are.
+    component : component
+        What the tier has added beside the cone's component.
     components : tuple of components
         Those of the cone and of the leaves. Data refer to their component weakly, so
         this keeps a component that somebody deletes within reach of questions.
     links : tuple of components
-        Constraints that tie the leaves to the cone's matrix.
+        Constraints that tie the leaves to the cone's matrix, or stand for it.
+    unlinked : tuple of variables
+        Entries of the matrices that nothing ties any more.
     """
 
     tier: str
     leaves: tuple[ConeData, ...]
     block: Any
+    component: Any
     components: tuple[Any, ...]
     links: tuple[Any, ...] = ()
+    unlinked: tuple[Any, ...] = ()
 
 
 class BlockRecord:
@@ -58,8 +67,11 @@ class BlockRecord:
 
     def __init__(self) -> None:
         self.replacements: Any = ComponentMap()
-        #: Why the model as it was written is a restriction, None if it is not.
-        self.restriction: str | None = None
+        #: The way back: leaf to the cone that it was put in place of.
+        self.sources: Any = ComponentMap()
+        #: Which side the model as it was written is on of the problem that it stands
+        #: for ("inner" or "outer"), and why; None if it is that problem.
+        self.written: tuple[str, str] | None = None
 
 
 Block.register_private_data_initializer(BlockRecord, scope=_SCOPE)
@@ -70,20 +82,34 @@ def record_of(block: Any) -> BlockRecord:
     return block.private_data(_SCOPE)
 
 
-def mark_restriction(block: Any, reason: str) -> None:
-    """Say that a model is a restriction of the problem it stands for.
+def keep_replacement(cone: ConeData, replacement: Replacement) -> None:
+    """Record how a cone was replaced."""
+    record = record_of(cone.parent_block())
+    record.replacements[cone] = replacement
+    for leaf in replacement.leaves:
+        record.sources[leaf] = cone
 
-    Its optimum then bounds that problem's from the other side than a relaxation does
-    (:func:`~pyomo_relu.tiers.bound_direction`).
+
+def forget_replacement(cone: ConeData) -> None:
+    """Forget how a cone was replaced."""
+    record = record_of(cone.parent_block())
+    for leaf in record.replacements.pop(cone).leaves:
+        record.sources.pop(leaf, None)
+
+
+def mark_side(block: Any, side: str, reason: str) -> None:
+    """Say that a model, as it was written, is not quite the problem it stands for.
 
     Parameters
     ----------
     block : Block
         The model or block.
+    side : {"inner", "outer"}
+        Whether its feasible set is smaller or larger.
     reason : str
         Why, as a clause.
     """
-    record_of(block).restriction = reason
+    record_of(block).written = side, reason
 
 
 def replacement_of(cone: ConeData) -> Replacement | None:
@@ -133,8 +159,8 @@ def leaf_cones(cone: ConeData) -> list[ConeData]:
     Returns
     -------
     list of cone data
-        The cone itself when nothing replaced it. Each leaf has a matrix and rays or
-        facets of its own.
+        The cone itself when nothing replaced it, none where rows alone stand for it.
+        Each leaf has a matrix and rays or facets of its own.
 
     Raises
     ------
@@ -171,3 +197,47 @@ def leaf_cones(cone: ConeData) -> list[ConeData]:
                 "the cone now."
             )
     return [end for leaf in replacement.leaves for end in leaf_cones(leaf)]
+
+
+def source_cone(leaf: ConeData) -> ConeData:
+    """Return the cone of the model as it was written for which a cone data stands.
+
+    Parameters
+    ----------
+    leaf : cone data
+        What tiers have put into the model.
+
+    Returns
+    -------
+    cone data
+        The cone itself when no tier made it.
+
+    Raises
+    ------
+    InputTypeError
+        `leaf` is not one cone data.
+
+    Examples
+    --------
+    >>> from pyomo.environ import ConcreteModel, Var
+    >>> from pyomo_relu.cones import CompletelyPositiveCone
+    >>> from pyomo_relu.tiers import relax, source_cone
+    >>> m = ConcreteModel()
+    >>> m.x = Var()
+    >>> m.K = CompletelyPositiveCone([[2, m.x], [m.x, 1]])
+    >>> relax(m, "dnn")
+    >>> source_cone(m.K_dnn).name
+    'K'
+    """
+    if not isinstance(leaf, ConeData):
+        raise InputTypeError(
+            f"source_cone takes one cone data, for example model.K[1]; got "
+            f"{type(leaf).__name__}."
+        )
+    block = leaf.parent_block()
+    while block is not None:
+        source = record_of(block).sources.get(leaf)
+        if source is not None:
+            return source_cone(source)
+        block = block.parent_block()
+    return leaf

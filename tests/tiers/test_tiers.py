@@ -80,7 +80,7 @@ def test_every_tier_is_registered_and_named_in_the_cones_it_takes():
     for name in known:
         tier = TransformationFactory.get_class(name)
         assert issubclass(tier, Tier)
-        for kind in tier.takes:
+        for kind in tier.takes():
             assert name in kind.tiers, (name, kind)
         for option in tier.CONFIG:
             assert tier.CONFIG.get(option)._description
