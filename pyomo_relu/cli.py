@@ -28,6 +28,7 @@ except ImportError as error:
 from pyomo_relu.files import check_writable
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.programs.completely_positive import MAX_CELLS
+from pyomo_relu.tiers import tier_table, tier_table_markdown
 from pyomo_relu.training import TrainingResult, train
 
 __all__ = ["cli"]
@@ -329,6 +330,34 @@ def train_command(
             err=True,
         )
         sys.exit(3)
+
+
+@cli.command("tiers")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "markdown"]),
+    default="table",
+    show_default=True,
+)
+def tiers_command(style: str) -> None:
+    """List the tiers: what they replace, by what, on which side, for which solvers.
+
+    M = [[A, W], [W', G]] is the matrix of a cone, A the block of its cone coordinates.
+    The bound is that on the optimum of a minimisation; for a maximisation, such as the
+    copositive program, it is the other one.
+    """
+    if style == "markdown":
+        click.echo(tier_table_markdown(), nl=False)
+        return
+    table = Table(show_lines=True)
+    for heading in ("tier", "cone", "becomes", "bound", "solver", "exact"):
+        table.add_column(heading, no_wrap=heading in ("tier", "bound", "solver"))
+    for row in tier_table():
+        table.add_row(
+            row.tier, row.cone, row.becomes, row.bound, row.solver_class, row.exact
+        )
+    Console().print(table)
 
 
 def _print_result(result: TrainingResult, name: str, gap: float) -> None:

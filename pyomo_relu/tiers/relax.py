@@ -9,6 +9,7 @@ from pyomo.core.base.transformation import TransformationFactory
 
 from pyomo_relu.cones import cone_data_objects
 from pyomo_relu.errors import InputError, InputTypeError
+from pyomo_relu.tiers.table import tier_names
 
 __all__ = ["relax"]
 
@@ -24,7 +25,8 @@ def relax(model: Any, tier: str, **options: Any) -> None:
     model : Block
         The model.
     tier : str
-        ``"dnn"``, ``"psd"`` or ``"partition"``, or with the prefix: ``"relu.dnn"``.
+        A name of :func:`~pyomo_relu.tiers.tier_table`, with or without the prefix:
+        ``"relu.dnn"`` or ``"dnn"``.
     **options
         ``targets``: cones or blocks, all by default; and the tier's own.
 
@@ -51,7 +53,7 @@ def relax(model: Any, tier: str, **options: Any) -> None:
     if not isinstance(tier, str):
         raise InputTypeError(f"tier must be a name; got {type(tier).__name__}.")
     name = tier if tier.startswith("relu.") else f"relu.{tier}"
-    known = sorted(n for n in TransformationFactory if n.startswith("relu."))
+    known = tier_names()
     if name not in known:
         raise InputError(f"there is no tier {tier!r}; choose from {', '.join(known)}.")
     if not isinstance(model, BlockData):
@@ -70,7 +72,16 @@ def relax(model: Any, tier: str, **options: Any) -> None:
             kinds = " or ".join(sorted(kind.kind for kind in takes))
             raise InputError(
                 f"model {model.name!r} has no active {kinds} cone, and {name} replaces "
-                f"no others. TransformationFactory({name!r}).apply_to(model) lets that "
-                "pass."
+                f"no others. {_what_applies(model)}TransformationFactory({name!r})"
+                ".apply_to(model) lets that pass."
             )
     TransformationFactory(name).apply_to(model, **options)
+
+
+def _what_applies(model: Any) -> str:
+    """Return a sentence for each kind of cone that a model has, for an error."""
+    kinds = {cone.kind: cone.tiers for cone in cone_data_objects(model)}
+    return "".join(
+        f"To its {kind} cones these tiers apply: {', '.join(tiers) or 'none'}. "
+        for kind, tiers in sorted(kinds.items())
+    )
