@@ -27,7 +27,7 @@ except ImportError as error:
 
 from pyomo_relu.files import check_writable
 from pyomo_relu.network import ReLUNetwork
-from pyomo_relu.programs.completely_positive import MAX_CELLS
+from pyomo_relu.programs.network_program import MAX_CELLS
 from pyomo_relu.tiers import tier_table, tier_table_markdown
 from pyomo_relu.training import TrainingResult, train
 

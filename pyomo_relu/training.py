@@ -20,7 +20,7 @@ from pyomo_relu.losses import SquaredLoss
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs import build_completely_positive
-from pyomo_relu.programs.completely_positive import MAX_CELLS
+from pyomo_relu.programs.network_program import MAX_CELLS
 from pyomo_relu.recovery import improvements, recover_network
 from pyomo_relu.solvers import solve
 from pyomo_relu.tiers import relax

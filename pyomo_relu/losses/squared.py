@@ -88,15 +88,37 @@ class SquaredLoss:
         Y : sequence of float
             Scaled targets, in the same order.
         """
-        from pyomo.core.expr import LinearExpression
-        from pyomo.core.expr.numeric_expr import SumExpression
+        constant = 0.5 * float(np.sum(np.square(Y)))
+        return _quadratic(0.5, prediction, [-float(y) for y in Y], constant)
 
-        # Expanded by hand: monomials x*x and one linear part are what Pyomo's
-        # visitors take fastest; (x - y)**2 costs an expansion a sample.
-        squares = [0.5 * p * p for p in prediction]
-        linear = LinearExpression(
-            constant=0.5 * float(np.sum(np.square(Y))),
-            linear_coefs=[-float(y) for y in Y],
-            linear_vars=list(prediction),
-        )
-        return SumExpression([*squares, linear])
+    def dual_expression(self, Z: Sequence[Any], Y: Sequence[float]) -> Any:
+        r"""Return minus the conjugate at ``-Z`` as a Pyomo expression.
+
+        That is :math:`\langle Z, Y\rangle - \tfrac12\|Z\|_F^2`.
+
+        Parameters
+        ----------
+        Z : sequence of Pyomo variables
+            Scaled dual point.
+        Y : sequence of float
+            Scaled targets, in the same order.
+        """
+        return _quadratic(-0.5, Z, [float(y) for y in Y], 0.0)
+
+
+def _quadratic(
+    square: float, variables: Sequence[Any], linear: list[float], constant: float
+) -> Any:
+    """Return ``square |x|^2 + <linear, x> + constant``.
+
+    Expanded by hand: monomials x*x and one linear part are what Pyomo's visitors take
+    fastest; (x - y)**2 costs an expansion a sample.
+    """
+    from pyomo.core.expr import LinearExpression
+    from pyomo.core.expr.numeric_expr import SumExpression
+
+    squares = [square * x * x for x in variables]
+    rest = LinearExpression(
+        constant=constant, linear_coefs=linear, linear_vars=list(variables)
+    )
+    return SumExpression([*squares, rest])

@@ -17,14 +17,10 @@ first layer's weights, with ``U_i in CP(K_i)``, in a basis made of facets.
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from pyomo.common.gc_manager import PauseGC
-from pyomo.core.base.block import BlockData
 from pyomo.core.expr import LinearExpression
 from pyomo.environ import (
     ConcreteModel,
@@ -37,22 +33,21 @@ from pyomo.environ import (
     minimize,
 )
 
-from pyomo_relu.arrangement import Cells, enumerate_cells
+from pyomo_relu.arrangement import Cells
 from pyomo_relu.cones import CompletelyPositiveCone
-from pyomo_relu.errors import InputError, InputTypeError
+from pyomo_relu.errors import InputError
 from pyomo_relu.problem import TrainingProblem
-from pyomo_relu.programs.network_program import NetworkProgram, attach
+from pyomo_relu.programs.network_program import (
+    NetworkProgram,
+    attach,
+    network_program_of,
+)
+from pyomo_relu.programs.rows import InOrder, Rows, equal_row, objects
 from pyomo_relu.tiers import mark_side
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = ["build_completely_positive"]
-
-#: By default no more cells than this are enumerated into one program: every cell
-#: costs a semidefinite cone.
-MAX_CELLS = 20_000
-
-logger = logging.getLogger(__name__)
 
 
 def build_completely_positive(
@@ -110,73 +105,16 @@ def build_completely_positive(
     >>> print(f"{results.incumbent_objective:.5f}")
     0.99303
     """
-    if not isinstance(problem, TrainingProblem):
-        raise InputTypeError(
-            f"problem must be a TrainingProblem; got {type(problem).__name__}."
-        )
-    if cells is not None and not isinstance(cells, Cells):
-        raise InputTypeError(
-            "cells must come from enumerate_cells or sample_cells; got "
-            f"{type(cells).__name__}."
-        )
-    if block is not None:
-        _check_block(block)
     if form not in ("tree", "plain"):
         raise InputError(f"form must be 'tree' or 'plain'; got {form!r}.")
-    if problem.rank == 0:
-        raise InputError(
-            "every sample of X is zero, so every network predicts zero and there is "
-            "nothing to train."
-        )
-    if cells is None:
-        cells = enumerate_cells(problem, max_cells=MAX_CELLS)
-    elif not np.array_equal(cells.X, problem.X):
-        raise InputError(
-            "cells belong to other data than the problem; enumerate or sample the "
-            "cells of this problem, for example enumerate_cells(problem)."
-        )
-    if description is None:
-        description = "rays" if cells.complete else "facets"
-    if description not in ("rays", "facets"):
-        raise InputError(
-            f"description must be 'rays' or 'facets'; got {description!r}."
-        )
-    active = np.flatnonzero(cells.masks.any(axis=1))
-    if len(active) == 0:
-        raise InputError("no sample is active in any of the given cells.")
-
-    if cells.rank == problem.rank and problem.scaled.nearly_flat:
-        logger.warning(
-            "X is nearly rank-deficient (singular values down to %.1e of the largest): "
-            "interior points call such programs solved far from their optimum. Give "
-            "cells=enumerate_cells(problem, tolerance=%.0e), which leaves that "
-            "direction out, and trust only what certify proves.",
-            problem.scaled.smallest,
-            min(max(10.0 * problem.scaled.smallest, 1e-12), 1e-3),
-        )
+    program = network_program_of(problem, cells, description, block)
     model = ConcreteModel(name="completely_positive") if block is None else block
-    if not cells.complete:
-        mark_side(
-            model,
-            "inner",
-            f"the program is built over {len(cells)} cells, which are not all",
-        )
-    program = NetworkProgram(problem, cells, active, description)
+    if not program.cells.complete:
+        mark_side(model, "inner", program.incompleteness)
     attach(model, program)
     with PauseGC():
         _write(model, program, form)
     return model
-
-
-def _check_block(block: Any) -> None:
-    if not isinstance(block, BlockData):
-        raise InputTypeError(
-            f"block must be a Pyomo block; got {type(block).__name__}."
-        )
-    if block.component("moment") is not None:
-        raise InputError(
-            f"block {block.name!r} holds a network program already; give an empty one."
-        )
 
 
 def _write(model: Any, program: NetworkProgram, form: str) -> None:
@@ -222,24 +160,24 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
         {"matrix": matrix, **option}
         for matrix, option in zip(matrices, options, strict=True)
     )
-    model.cone = CompletelyPositiveCone(model.CELLS, rule=_InOrder(members), free=c)
+    model.cone = CompletelyPositiveCone(model.CELLS, rule=InOrder(members), free=c)
 
     model.scaled_prediction = Var(model.SAMPLES, model.OUTPUTS)
-    predictions = _objects(model.scaled_prediction.values(), (n, c))
+    predictions = objects(model.scaled_prediction.values(), (n, c))
     cross = [matrix[:-c, -c:] for matrix in matrices]
     write_rows = _tree_rows if form == "tree" else _plain_rows
     rows = write_rows(model, program, frames, cross)
     model.prediction_row = Constraint(
         model.SAMPLES,
         model.OUTPUTS,
-        rule=_InOrder(
-            _equal(p, *row) for p, row in zip(predictions.flat, rows, strict=True)
+        rule=InOrder(
+            equal_row(p, *row) for p, row in zip(predictions.flat, rows, strict=True)
         ),
     )
     model.prediction = Expression(
         model.SAMPLES,
         model.OUTPUTS,
-        rule=_InOrder(scaled.y_scale * p for p in predictions.flat),
+        rule=InOrder(scaled.y_scale * p for p in predictions.flat),
     )
     scale = scaled.objective_scale
     model.loss = Expression(
@@ -272,42 +210,6 @@ def _penalty(
         coefficients.append(np.ones(c))
         variables.extend(np.diagonal(matrix)[m:])
     return np.concatenate(coefficients), variables
-
-
-def _objects(items: Iterable[Any], shape: tuple[int, ...]) -> Any:
-    """Return Pyomo objects as an object array; numpy must not look into them."""
-    array = np.empty(math.prod(shape), dtype=object)
-    array[:] = list(items)
-    return array.reshape(shape)
-
-
-#: Coefficients and variables of one linear sum after another.
-Rows = Iterator[tuple[list[float], list[Any]]]
-
-
-def _equal(variable: Any, values: list[float], variables: list[Any]) -> Any:
-    """Return the row ``sum of values * variables == variable``."""
-    body = LinearExpression(
-        linear_coefs=[-1.0, *values], linear_vars=[variable, *variables]
-    )
-    return 0.0, body, 0.0
-
-
-class _InOrder:
-    """A rule that hands out rows in the order of the index set.
-
-    Pyomo calls rules in that order, and without checking each index again, which
-    would cost more than the rows themselves. Used up, it is pickled as nothing.
-    """
-
-    def __init__(self, rows: Iterable[Any] = ()) -> None:
-        self._rows = iter(rows)
-
-    def __call__(self, *_: Any) -> Any:
-        return next(self._rows)
-
-    def __reduce__(self) -> Any:
-        return _InOrder, ()
 
 
 def _plain_rows(
@@ -347,7 +249,7 @@ def _tree_rows(
     c = cross[0].shape[1]
     tree = cells.spanning_tree(active)
     model.subtree = Var(model.CELLS, RangeSet(0, r - 1), model.OUTPUTS)
-    subtree = _objects(model.subtree.values(), (len(active), r, c))
+    subtree = objects(model.subtree.values(), (len(active), r, c))
 
     children: list[list[int]] = [[] for _ in active]
     for j in tree.order[1:]:
@@ -356,8 +258,8 @@ def _tree_rows(
         model.CELLS,
         RangeSet(0, r - 1),
         model.OUTPUTS,
-        rule=_InOrder(
-            _equal(total, *row)
+        rule=InOrder(
+            equal_row(total, *row)
             for total, row in zip(
                 subtree.flat,
                 _subtree_sums(frames, cross, subtree, children),

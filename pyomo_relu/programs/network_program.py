@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,19 @@ import numpy as np
 from pyomo.core.base.block import BlockData
 from scipy.linalg import qr
 
-from pyomo_relu.arrangement import Cells
-from pyomo_relu.errors import InputTypeError
+from pyomo_relu.arrangement import Cells, enumerate_cells
+from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.problem import TrainingProblem
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 _SCOPE = "pyomo_relu.programs"
+
+#: By default no more cells than this are enumerated into one program: every cell
+#: costs a semidefinite cone.
+MAX_CELLS = 20_000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +71,14 @@ class NetworkProgram:
         return scaled.basis.T @ (cells.basis @ R), unit_rows(facets @ R)
 
     @property
+    def incompleteness(self) -> str:
+        """What there is to say of a program over these cells, which are not all."""
+        return (
+            f"the program is built over {len(self.cells)} cells, which are not all, "
+            "a restriction of the training problem"
+        )
+
+    @property
     def n_outputs(self) -> int:
         """Number of outputs ``c``."""
         return self.problem.n_outputs
@@ -71,6 +86,85 @@ class NetworkProgram:
     def __deepcopy__(self, memo: dict[int, Any]) -> NetworkProgram:
         """Share the immutable arrays when a model is cloned."""
         return self
+
+
+def network_program_of(
+    problem: Any, cells: Any, description: str | None, block: Any
+) -> NetworkProgram:
+    """Check what a build function was given, and enumerate cells if there are none.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        What is being trained.
+    cells : Cells or None
+        All of them by default.
+    description : {"rays", "facets"} or None
+        By default ``"rays"`` for enumerated cells and ``"facets"`` for sampled ones.
+    block : Block or None
+        Where to build.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        An unknown description, cells of other data, no cell with an active sample, a
+        block that is not empty, arguments of a wrong type.
+    TooManyCellsError
+        There are more than ``MAX_CELLS`` cells and none were given.
+    """
+    if not isinstance(problem, TrainingProblem):
+        raise InputTypeError(
+            f"problem must be a TrainingProblem; got {type(problem).__name__}."
+        )
+    if cells is not None and not isinstance(cells, Cells):
+        raise InputTypeError(
+            "cells must come from enumerate_cells or sample_cells; got "
+            f"{type(cells).__name__}."
+        )
+    if block is not None:
+        _check_block(block)
+    if description not in (None, "rays", "facets"):
+        raise InputError(
+            f"description must be 'rays' or 'facets'; got {description!r}."
+        )
+    if problem.rank == 0:
+        raise InputError(
+            "every sample of X is zero, so every network predicts zero and there is "
+            "nothing to train."
+        )
+    if cells is None:
+        cells = enumerate_cells(problem, max_cells=MAX_CELLS)
+    elif not np.array_equal(cells.X, problem.X):
+        raise InputError(
+            "cells belong to other data than the problem; enumerate or sample the "
+            "cells of this problem, for example enumerate_cells(problem)."
+        )
+    active = np.flatnonzero(cells.masks.any(axis=1))
+    if len(active) == 0:
+        raise InputError("no sample is active in any of the given cells.")
+    if cells.rank == problem.rank and problem.scaled.nearly_flat:
+        logger.warning(
+            "X is nearly rank-deficient (singular values down to %.1e of the largest): "
+            "interior points call such programs solved far from their optimum. Give "
+            "cells=enumerate_cells(problem, tolerance=%.0e), which leaves that "
+            "direction out, and trust only what certify proves.",
+            problem.scaled.smallest,
+            min(max(10.0 * problem.scaled.smallest, 1e-12), 1e-3),
+        )
+    if description is None:
+        description = "rays" if cells.complete else "facets"
+    return NetworkProgram(problem, cells, active, description)
+
+
+def _check_block(block: Any) -> None:
+    if not isinstance(block, BlockData):
+        raise InputTypeError(
+            f"block must be a Pyomo block; got {type(block).__name__}."
+        )
+    if "program" in block.private_data(_SCOPE):
+        raise InputError(
+            f"block {block.name!r} holds a network program already; give an empty one."
+        )
 
 
 def attach(block: BlockData, program: NetworkProgram) -> None:

@@ -1,13 +1,15 @@
-"""From the values of a solved program to a network."""
+"""From the values or the duals of a solved program to a network."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from pyomo.environ import value
+from pyomo.environ import Suffix, value
 
-from pyomo_relu.cones import PSDConeData
+from pyomo_relu.cones import ConeData, CopositiveConeData
 from pyomo_relu.cones.factor import factor_in_cone
 from pyomo_relu.errors import SolverError
 from pyomo_relu.network import ReLUNetwork
@@ -17,7 +19,7 @@ from pyomo_relu.programs.network_program import (
     unit_rows,
 )
 from pyomo_relu.recovery.improve import improve_network
-from pyomo_relu.tiers import leaf_cones
+from pyomo_relu.tiers.replacement import Replacement, replacement_of, tier_of
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -26,25 +28,38 @@ __all__ = ["recover_network"]
 #: Cells whose second moment is smaller than this part of the largest hold only
 #: what an interior point leaves in an empty cell.
 _EMPTY = 1e-6
+#: The same where nothing is factored: all that is read off counts.
+_ROUNDING = 1e-12
 
 
 def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
-    r"""Return the network that the values of a solved model stand for.
+    r"""Return the network that a solved model stands for.
 
     Every moment matrix is factored over its cell, ``U = sum u u^T`` with
     ``u in K``, which gives neurons ``(u, v)`` with ``v`` from the cross moment;
-    parallel neurons are merged, layers balanced, and the network is improved on
-    its cells (design, From a solution to a network). Where a relaxed solution has
-    no such factors the network is a projection of it: evaluate it, or
-    :func:`pyomo_relu.certify` it, before you trust it.
+    layers are balanced, and the network is improved on its cells, parallel neurons
+    merged (design, From a solution to a network). Tiers that bound a minimum from
+    above have networks for solutions, which are read off without factorisation. Where
+    a relaxed solution has no such factors the network is a projection of it: evaluate
+    it, or :func:`pyomo_relu.certify` it, before you trust it.
+
+    For :func:`~pyomo_relu.build_completely_positive` the moments are values; for
+    :func:`~pyomo_relu.build_copositive` they are the multipliers T of the cones,
+
+    .. math:: A = 2 T_{AA}, \quad W = -2 T_{AW}, \quad G = 2 T_{WW},
+
+    which the model's Suffix ``dual`` holds as ``-T``, the model being a maximisation
+    (design, The copositive program).
 
     Parameters
     ----------
     model : ConcreteModel or Block
-        What :func:`build_completely_positive` returned, solved.
+        What :func:`~pyomo_relu.build_completely_positive` or
+        :func:`~pyomo_relu.build_copositive` returned, relaxed and solved.
     improve : bool
         Whether to descend from the factors to a local optimum. Leave it out if
-        you have added constraints of your own.
+        you have added constraints of your own; then parallel neurons stay apart
+        (:meth:`ReLUNetwork.merge` merges them).
 
     Returns
     -------
@@ -56,7 +71,7 @@ def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
     InputTypeError
         The model is no network program.
     SolverError
-        The model has no values.
+        The model has no values, or for the copositive program no multipliers.
 
     Examples
     --------
@@ -71,59 +86,155 @@ def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
     """
     program = network_program(model)
     scaled = program.problem.scaled
-    moments = _moments(model, program)
-    largest = max(float(np.trace(moment.U)) for moment in moments)
-    first, second = [np.empty((scaled.rank, 0))], [np.empty((0, program.n_outputs))]
+    moments, neurons = _read(model, program)
+    largest = max((moment.size for moment in moments), default=0.0)
     for moment in moments:
-        size = float(np.trace(moment.U))
-        if size <= _EMPTY * largest:
-            continue
         # An interior point leaves about as much in empty directions as in empty cells.
-        tolerance = _EMPTY * largest / size
-        factors, _ = factor_in_cone(
-            moment.U, moment.facets(program), tolerance=tolerance
-        )
-        first.append(factors)
-        # v_k from V = sum u_k v_k^T: U^+ V, read off at each factor.
-        inverse = np.linalg.pinv(moment.U, rcond=tolerance, hermitian=True)
-        second.append(factors.T @ inverse @ moment.V)
-    layers = scaled.to_user(np.hstack(first), np.vstack(second))
+        empty = _ROUNDING if moment.is_network else _EMPTY
+        if moment.size > empty * largest:
+            neurons.append(moment.neurons(program, empty * largest / moment.size))
+    first = np.hstack([np.empty((scaled.rank, 0)), *(u for u, _ in neurons)])
+    second = np.vstack([np.empty((0, program.n_outputs)), *(v for _, v in neurons)])
+    kept = first.any(axis=0) & second.any(axis=1)
+    layers = scaled.to_user(first[:, kept], second[kept])
     network = ReLUNetwork(*layers).balance()
     return improve_network(program.problem, network) if improve else network
 
 
-class _Moment(NamedTuple):
-    """Second and cross moment (U, V) of the neurons in a leaf cone of a cell."""
+@dataclass
+class _Moment:
+    """Second and cross moment of the neurons in a cell, or in a piece of it.
 
-    U: Array
-    V: Array
+    Attributes
+    ----------
+    A, W : (m, m) and (m, c) arrays
+        In coordinates of the columns of R.
+    R : (r, m) array
+        Their first-layer weights, scaled and reduced.
+    cell : int
+        Which cell.
+    piece : (r, s) array or None
+        Rays of the simplicial piece; None where it is the cell.
+    is_network : bool
+        Whether A factors in its own coordinates: the solution is a network.
+    """
+
+    A: Array
+    W: Array
+    R: Array
     cell: int
     piece: Array | None
+    is_network: bool
 
-    def facets(self, program: NetworkProgram) -> Array:
-        """Return unit facet normals of the cell, or of the simplicial piece."""
+    @property
+    def size(self) -> float:
+        """Return the trace of the second moment of the first-layer weights."""
+        return float(np.sum((self.R @ self.A) * self.R))
+
+    def neurons(self, program: NetworkProgram, tolerance: float) -> tuple[Array, Array]:
+        """Return first (r, p) and second layer (p, c)."""
+        if self.is_network:
+            R, U, V, normals = self.R, self.A, self.W, np.eye(len(self.A))
+        else:
+            R = np.eye(len(self.R))
+            U, V = self.R @ self.A @ self.R.T, self.R @ self.W
+            normals = self._normals(program)
+        factors, _ = factor_in_cone(U, normals, tolerance=tolerance)
+        # v_k from V = sum u_k v_k^T: U^+ V, read off at each factor.
+        inverse = np.linalg.pinv(U, rcond=tolerance, hermitian=True)
+        return R @ factors, factors.T @ inverse @ V
+
+    def _normals(self, program: NetworkProgram) -> Array:
+        """Return unit facet normals of the cell, or of its piece."""
         if self.piece is not None:
-            normals = np.asarray(np.linalg.inv(self.piece), dtype=np.float64)
-            return unit_rows(normals)
+            return unit_rows(np.linalg.pinv(self.piece))
         return unit_rows(program.cells.facets[self.cell] @ program.problem.scaled.basis)
 
 
-def _moments(model: Any, program: NetworkProgram) -> list[_Moment]:
-    """Return the moments of every leaf cone, in scaled, reduced coordinates."""
-    found = []
+class _Carrier(NamedTuple):
+    """A cone that holds moments: a leaf, or one that rows alone stand for.
+
+    `cell` is the cone that bounds the first-layer weights, the whole cell's or that
+    of a piece; `replacement` is that by rows.
+    """
+
+    cone: ConeData
+    cell: ConeData
+    replacement: Replacement | None
+    is_network: bool
+
+
+def _carriers(cone: ConeData, cell: ConeData, is_network: bool) -> Iterator[_Carrier]:
+    replacement = replacement_of(cone)
+    if replacement is None or not replacement.leaves:
+        yield _Carrier(cone, cell, replacement, is_network)
+        return
+    tier = tier_of(replacement)
+    for leaf in replacement.leaves:
+        piece = leaf if tier.bridge(cone).side == "same" else cell
+        yield from _carriers(leaf, piece, is_network or tier.leaves_are_networks)
+
+
+def _read(
+    model: Any, program: NetworkProgram
+) -> tuple[list[_Moment], list[tuple[Array, Array]]]:
+    """Return the moments to be factored, and the neurons that need not be."""
+    moments: dict[tuple[int, bytes], _Moment] = {}
+    neurons = []
     for i in program.active.tolist():
-        leaves = leaf_cones(model.cone[i])
-        for leaf in leaves:
-            values = _values(leaf)
-            m = leaf.order - leaf.free
-            A, W = values[:m, :m], values[:m, m:]
-            R = program.frame(i)[0] if leaf.rays is None else leaf.rays
-            # A simplicial piece of a partition is smaller than its cell; the rays of
-            # a semidefinite cone are a basis and bound nothing.
-            simplicial = R.shape[1] == len(R) and not isinstance(leaf, PSDConeData)
-            piece = R if len(leaves) > 1 and simplicial else None
-            found.append(_Moment(R @ A @ R.T, R @ W, i, piece))
-    return found
+        root = model.cone[i]
+        for carrier in _carriers(root, root, False):
+            cone, replacement = carrier.cone, carrier.replacement
+            R = program.frame(i)[0] if cone.rays is None else cone.rays
+            if replacement is not None:
+                factors = tier_of(replacement).factors(cone, replacement)
+                if factors is not None:
+                    neurons.append((R @ factors[0], factors[1]))
+                    continue
+            A, W = _moments_of(carrier, root, program)
+            # Leaves in the same coordinates are parts of one matrix.
+            known = moments.get((i, R.tobytes()))
+            if known is None:
+                piece = None if carrier.cell is root else carrier.cell.rays
+                moments[i, R.tobytes()] = _Moment(A, W, R, i, piece, carrier.is_network)
+            else:
+                known.A, known.W = known.A + A, known.W + W
+    return list(moments.values()), neurons
+
+
+def _moments_of(
+    carrier: _Carrier, root: ConeData, program: NetworkProgram
+) -> tuple[Array, Array]:
+    m = carrier.cone.order - carrier.cone.free
+    if isinstance(root, CopositiveConeData):
+        T = _multiplier(carrier) / -program.problem.scaled.objective_scale
+        return 2.0 * T[:m, :m], -2.0 * T[:m, m:]
+    values = _values(carrier.cone)
+    return values[:m, :m], values[:m, m:]
+
+
+def _multiplier(carrier: _Carrier) -> Array:
+    """Return Pyomo's dual of a cone."""
+    cone, replacement = carrier.cone, carrier.replacement
+    if replacement is not None:
+        raise SolverError(
+            f"cone {cone.name!r} was replaced by rows ({replacement.tier}), which have "
+            "no matrix for a multiplier. Networks come from the duals of tiers with "
+            "semidefinite cones, for example 'dnn'."
+        )
+    block = cone.parent_block()
+    while block is not None:
+        suffix = block.component("dual")
+        if isinstance(suffix, Suffix) and suffix.active and cone in suffix:
+            matrix = np.asarray(suffix[cone], dtype=np.float64)
+            if np.isfinite(matrix).all():
+                return matrix
+        block = block.parent_block()
+    raise SolverError(
+        f"there is no multiplier of cone {cone.name!r} in the model's Suffix 'dual': "
+        "relax and solve the model, by a solver that returns the duals of cones, "
+        "before its network is recovered."
+    )
 
 
 def _values(cone: Any) -> Array:

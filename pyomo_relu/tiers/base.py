@@ -135,6 +135,9 @@ class Tier(Transformation):
     #: Whether nothing is lost where there is one free coordinate and the model weighs
     #: the leading block by one semidefinite matrix only.
     exact_if_weighed_by_one_matrix: ClassVar[bool] = False
+    #: Whether the leaves' matrices are moments of vectors in the cone of their own
+    #: `rays`, so that solutions of a network program are networks.
+    leaves_are_networks: ClassVar[bool] = False
     CONFIG: ClassVar[ConfigDict]
 
     def replace(self, component: Any, cones: list[ConeData], config: Any) -> Created:

@@ -9,7 +9,6 @@ from typing import Any
 
 from pyomo.core.base.block import BlockData
 from pyomo.core.base.objective import Objective, maximize
-from pyomo.core.base.transformation import TransformationFactory
 
 from pyomo_relu.cones import ConeData
 from pyomo_relu.cones.base import DESCEND
@@ -21,6 +20,7 @@ from pyomo_relu.tiers.replacement import (
     fate_of,
     record_of,
     replacement_of,
+    tier_of,
 )
 from pyomo_relu.tiers.visibility import first_seen
 
@@ -242,7 +242,7 @@ def _history(
     """
     if replacement is None:
         return
-    tier = _tier(replacement)
+    tier = tier_of(replacement)
     pieces = [piece for leaf in replacement.leaves for piece in _pieces(leaf)]
     was_split = len(pieces) > len(replacement.leaves)
     for judged in pieces if was_split else [cone]:
@@ -254,15 +254,11 @@ def _history(
 def _pieces(leaf: ConeData) -> Iterator[ConeData]:
     """Yield what a leaf was split into without loss; the leaf where it was not."""
     later = replacement_of(leaf)
-    if later is None or _tier(later).bridge(leaf).side != "same":
+    if later is None or tier_of(later).bridge(leaf).side != "same":
         yield leaf
     else:
         for piece in later.leaves:
             yield from _pieces(piece)
-
-
-def _tier(replacement: Replacement) -> type[Tier]:
-    return TransformationFactory.get_class(replacement.tier)
 
 
 def _replacements(replacement: Replacement) -> Iterator[Replacement]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyomo.common.collections import ComponentMap
 from pyomo.core.base.block import Block
+from pyomo.core.base.transformation import TransformationFactory
 
 from pyomo_relu.cones import ConeData
 from pyomo_relu.errors import InputError, InputTypeError
@@ -22,6 +23,7 @@ __all__ = [
     "record_of",
     "replacement_of",
     "source_cone",
+    "tier_of",
 ]
 
 _SCOPE = "pyomo_relu"
@@ -122,6 +124,11 @@ def replacement_of(cone: ConeData) -> Replacement | None:
     """
     block = cone.parent_block()
     return None if block is None else record_of(block).replacements.get(cone)
+
+
+def tier_of(replacement: Replacement) -> Any:
+    """Return the class of the tier that made a replacement."""
+    return TransformationFactory.get_class(replacement.tier)
 
 
 def fate_of(component: Any, block: Any) -> str | None:

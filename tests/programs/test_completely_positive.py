@@ -1,5 +1,6 @@
 """The completely positive program against known optima and other formulations."""
 
+import importlib
 import pickle
 
 import numpy as np
@@ -25,7 +26,7 @@ from pyomo_relu.errors import (
     TooManyCellsError,
     UnsupportedConeError,
 )
-from pyomo_relu.programs import completely_positive, network_program
+from pyomo_relu.programs import network_program
 from tests.instances import REFERENCE, REFERENCE_PSD, reference_data
 
 
@@ -343,7 +344,8 @@ def test_bad_arguments_are_refused(monkeypatch):
         build_completely_positive(problem, block=model)
     with pytest.raises(InputTypeError, match="not a network program"):
         network_program(pyo.ConcreteModel())
-    monkeypatch.setattr(completely_positive, "MAX_CELLS", 10)
+    room = importlib.import_module("pyomo_relu.programs.network_program")
+    monkeypatch.setattr(room, "MAX_CELLS", 10)
     with pytest.raises(TooManyCellsError, match="10"):
         build_completely_positive(problem)
 
