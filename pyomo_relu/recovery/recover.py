@@ -147,7 +147,7 @@ class _Moment:
     def _normals(self, program: NetworkProgram) -> Array:
         """Return unit facet normals of the cell, or of its piece."""
         if self.piece is not None:
-            return unit_rows(np.linalg.pinv(self.piece))
+            return unit_rows(np.asarray(np.linalg.pinv(self.piece), dtype=np.float64))
         return unit_rows(program.cells.facets[self.cell] @ program.problem.scaled.basis)
 
 

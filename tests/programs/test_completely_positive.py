@@ -39,7 +39,7 @@ def relaxed_optimum(problem, tier="dnn", **options):
 def tight_optimum(problem, form):
     model = build_completely_positive(problem, form=form)
     relax(model, "dnn")
-    tight = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
+    tight = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
     return solve(model, solver_options=tight).incumbent_objective
 
 
