@@ -183,10 +183,11 @@ def _read(
     neurons = []
     for i in program.active.tolist():
         root = model.cone[i]
+        is_dual = isinstance(root, CopositiveConeData)
         for carrier in _carriers(root, root, False):
             cone, replacement = carrier.cone, carrier.replacement
             R = program.frame(i)[0] if cone.rays is None else cone.rays
-            if replacement is not None:
+            if replacement is not None and not is_dual:
                 factors = tier_of(replacement).factors(cone, replacement)
                 if factors is not None:
                     neurons.append((R @ factors[0], factors[1]))
