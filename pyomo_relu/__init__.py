@@ -8,14 +8,16 @@ from pyomo_relu.arrangement import Cells, enumerate_cells, sample_cells
 from pyomo_relu.certificates import Certificate, certify
 from pyomo_relu.cones import (
     CompletelyPositiveCone,
+    CopositiveCone,
     DoublyNonnegativeCone,
     PSDCone,
+    SecondOrderCone,
 )
 from pyomo_relu.errors import PyomoReluError
 from pyomo_relu.losses import SquaredLoss
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
-from pyomo_relu.programs import build_completely_positive
+from pyomo_relu.programs import build_completely_positive, build_copositive
 from pyomo_relu.recovery import recover_network
 from pyomo_relu.solvers import solve
 from pyomo_relu.tiers import bound_direction, relax
@@ -27,15 +29,18 @@ __all__ = [
     "Cells",
     "Certificate",
     "CompletelyPositiveCone",
+    "CopositiveCone",
     "DoublyNonnegativeCone",
     "PSDCone",
     "PyomoReluError",
     "ReLUNetwork",
+    "SecondOrderCone",
     "SquaredLoss",
     "TrainingProblem",
     "TrainingResult",
     "bound_direction",
     "build_completely_positive",
+    "build_copositive",
     "certify",
     "enumerate_cells",
     "recover_network",

@@ -1,9 +1,10 @@
-"""Matrix cones as Pyomo components, for any model.
+"""Matrix and vector cones as Pyomo components, for any model.
 
-An active cone stops every writer and solver that cannot take it with
+An active matrix cone stops every writer and solver that cannot take it with
 :class:`~pyomo_relu.errors.UnsupportedConeError`; the tiers (:mod:`pyomo_relu.tiers`)
 replace it by simpler ones, and semidefinite solvers take `PSDCone` and
-`DoublyNonnegativeCone` as they are.
+`DoublyNonnegativeCone` as they are. A second-order cone is plain constraints to whoever
+does not know it.
 """
 
 from pyomo_relu.cones.base import Cone, ConeData, cone_data_objects, is_cone_guard
@@ -11,12 +12,14 @@ from pyomo_relu.cones.completely_positive import (
     CompletelyPositiveCone,
     CompletelyPositiveConeData,
 )
+from pyomo_relu.cones.copositive import CopositiveCone, CopositiveConeData
 from pyomo_relu.cones.doubly_nonnegative import (
     DoublyNonnegativeCone,
     DoublyNonnegativeConeData,
 )
 from pyomo_relu.cones.membership import ConeGuard
 from pyomo_relu.cones.psd import PSDCone, PSDConeData
+from pyomo_relu.cones.second_order import SecondOrderCone, SecondOrderConeData
 
 __all__ = [
     "CompletelyPositiveCone",
@@ -24,10 +27,14 @@ __all__ = [
     "Cone",
     "ConeData",
     "ConeGuard",
+    "CopositiveCone",
+    "CopositiveConeData",
     "DoublyNonnegativeCone",
     "DoublyNonnegativeConeData",
     "PSDCone",
     "PSDConeData",
+    "SecondOrderCone",
+    "SecondOrderConeData",
     "cone_data_objects",
     "is_cone_guard",
 ]

@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from pyomo.core.base.block import Block, BlockData
-from pyomo.core.base.global_set import UnindexedComponent_index
-from pyomo.core.base.initializer import Initializer
 from pyomo.core.expr.numvalue import value
 from pyomo.gdp import Disjunct
 
+from pyomo_relu.cones.component import ConeComponent, MemberData
 from pyomo_relu.cones.entries import ConeContent, read_content, upper_index
 from pyomo_relu.cones.membership import ConeGuard, unsupported
 from pyomo_relu.errors import InputError, InputTypeError
@@ -24,7 +23,7 @@ DESCEND = (Block, Disjunct)
 __all__ = ["DESCEND", "Cone", "ConeData", "cone_data_objects", "is_cone_guard"]
 
 
-class ConeData(BlockData):
+class ConeData(MemberData):
     """One matrix in one cone: the data of a cone component.
 
     Attributes
@@ -34,14 +33,16 @@ class ConeData(BlockData):
         to the membership margin.
     """
 
-    #: Field-standard name of the cone.
-    kind: ClassVar[str]
-    #: Keys that a rule's dict may have.
     options: ClassVar[tuple[str, ...]] = ("matrix",)
+    common: ClassVar[tuple[str, ...]] = ("free",)
     #: Tiers that replace this cone by a simpler one.
     tiers: ClassVar[tuple[str, ...]] = ()
     #: Whether semidefinite solvers take the cone as it is.
     is_conic: ClassVar[bool] = False
+
+    def read(self, source: Any, common: Mapping[str, Any]) -> ConeContent:
+        """Check what a user gave for this cone, and return its content."""
+        return read_content(source, common.get("free", 0), self)
 
     def fill(self, content: ConeContent) -> None:
         """Give an empty cone its matrix and its guard; cones never change after.
@@ -79,16 +80,6 @@ class ConeData(BlockData):
                 "cone does; delete the cone from its block instead."
             )
         super().del_component(name_or_object)
-
-    def clear(self) -> None:
-        """Refuse: a cone without matrix and guard would be dropped in silence.
-
-        Raises
-        ------
-        InputError
-            Always.
-        """
-        raise _not_cleared(self)
 
     @property
     def content(self) -> ConeContent:
@@ -174,146 +165,15 @@ class ConeData(BlockData):
         return float((A if F is None else F @ A @ F.T).min())
 
 
-class _ConeRule:
-    """Read what the user gave for each member; called by `Block.construct`."""
-
-    def __init__(self, source: Any, free: Any, *, call: bool) -> None:
-        self.source = Initializer(source) if call else source
-        self.free = free
-        self.call = call
-
-    def __call__(self, cone: ConeData, index: Any) -> None:
-        source = self.source
-        if self.call:
-            source = source(cone.parent_component().parent_block(), index)
-        cone.fill(read_content(source, self.free, cone))
-
-
-class _ContentRule:
-    """Hand out matrices that have passed the door before."""
-
-    def __init__(self, contents: Mapping[Any, ConeContent]) -> None:
-        self.contents = contents
-
-    def __call__(self, cone: ConeData, index: Any) -> None:
-        cone.fill(self.contents[index])
-
-
-class Cone(Block):
-    """Base of the cone components; see the classes that derive from it."""
+class Cone(ConeComponent):
+    """Base of the matrix cone components; see the classes that derive from it."""
 
     _ComponentDataClass = ConeData
-    _scalar: ClassVar[type[Cone]]
-    _indexed: ClassVar[type[Cone]]
-
-    def __new__(cls, *args: Any, **kwds: Any) -> Any:
-        """Return the scalar or the indexed version of the class."""
-        if "_scalar" not in cls.__dict__:
-            return super().__new__(cls)
-        indexed = kwds.get("rule") is not None and len(args) > 0
-        return object.__new__(cls._indexed if indexed else cls._scalar)
-
-    def __init__(self, *args: Any, rule: Any = None, **kwds: Any) -> None:
-        options = {
-            key: kwds.pop(key)
-            for key in self._ComponentDataClass.options
-            if key in kwds
-        }
-        free = options.pop("free", 0)
-        name = type(self).__name__
-        name = name.removeprefix("Scalar").removeprefix("Indexed")
-        reader: Any
-        if rule is None:
-            if len(args) + ("matrix" in options) != 1:
-                raise InputTypeError(
-                    f"{name} takes one matrix, {name}(matrix), or index sets and a "
-                    f"rule, {name}(index, rule=...); got {len(args)} positional "
-                    "arguments and no rule."
-                )
-            if args:
-                options["matrix"], args = args[0], ()
-            reader = _ConeRule(options, free, call=False)
-        elif isinstance(rule, _ContentRule):
-            reader = rule
-        else:
-            if options:
-                raise InputTypeError(
-                    f"{name} takes {sorted(options)} from its rule: return "
-                    "dict(matrix=..., ...) from the rule instead."
-                )
-            if not callable(rule):
-                raise InputTypeError(
-                    f"rule must be a function; got {type(rule).__name__}."
-                )
-            reader = _ConeRule(rule, free, call=True)
-        super().__init__(*args, **kwds)
-        self._rule: Any = reader
-
-    @classmethod
-    def from_contents(cls, contents: Mapping[Any, ConeContent], *index: Any) -> Cone:
-        """Return a component of matrices that have passed the door before.
-
-        Parameters
-        ----------
-        contents : mapping
-            Content of each member; the key of a scalar cone is None.
-        *index : index sets
-            Those of an indexed component.
-        """
-        return cls(*index, rule=_ContentRule(contents))
-
-    def construct(self, data: Any = None) -> None:
-        """Read the matrices, and let go of the rule and of what it holds."""
-        if self._constructed:
-            return
-        super().construct(data)
-        self._rule = None
-        # Pyomo makes the members of an infinite set when they are asked for; what
-        # nobody asks for would constrain nothing.
-        if self.is_indexed() and not self.index_set().isfinite():
-            raise InputError(
-                f"cone {self.name!r} is indexed by {self.index_set().name}, which is "
-                "not finite; give the members a finite index set."
-            )
-
-    def clear(self) -> None:
-        """Refuse: an active component without members says nothing.
-
-        Raises
-        ------
-        InputError
-            Always.
-        """
-        raise _not_cleared(self)
-
-    def _getitem_when_not_present(self, index: Any) -> Any:
-        if self._rule is None:
-            raise KeyError(index)
-        return super()._getitem_when_not_present(index)
-
-
-class ScalarConeMixin:
-    """Makes a scalar component out of cone data and cone component."""
-
-    def __init__(self, *args: Any, **kwds: Any) -> None:
-        BlockData.__init__(self, component=self)
-        Cone.__init__(self, *args, **kwds)  # type: ignore[arg-type]
-        self._data[None] = self  # type: ignore[attr-defined]
-        self._index = UnindexedComponent_index
-
-    display = Block.display
-
-
-def _not_cleared(cone: Cone | ConeData) -> InputError:
-    return InputError(
-        f"cone {cone.name!r} cannot be cleared: cones never change. Deactivate it, "
-        f"{cone.name}.deactivate(), or delete it from its block."
-    )
 
 
 def cone_data_objects(
     block: Any, active: bool | None = True, kinds: Any = ConeData
-) -> Iterator[ConeData]:
+) -> Iterator[Any]:
     """Iterate over the cone data below a block, in order of declaration.
 
     Parameters
@@ -324,11 +184,12 @@ def cone_data_objects(
         True: only cones that are active and so are all blocks above them, up to and
         including `block`. None: all.
     kinds : class or tuple of classes
-        Data classes to look for.
+        Data classes to look for: by default those of all matrix cones.
 
     Yields
     ------
-    ConeData
+    cone data
+        Of these classes.
 
     Raises
     ------

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pyomo_relu.cones.base import Cone, ConeData, ScalarConeMixin
+from pyomo_relu.cones.base import Cone, ConeData
+from pyomo_relu.cones.component import ScalarConeMixin
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -32,7 +33,18 @@ class CompletelyPositiveConeData(ConeData):
 
     kind = "completely positive"
     options: ClassVar[tuple[str, ...]] = ("matrix", "free", "facets", "rays")
-    tiers: ClassVar[tuple[str, ...]] = ("relu.dnn", "relu.psd", "relu.partition")
+    tiers: ClassVar[tuple[str, ...]] = (
+        "relu.dnn",
+        "relu.psd",
+        "relu.partition",
+        "relu.sos",
+        "relu.minors",
+        "relu.cuts",
+        "relu.dd",
+        "relu.rays",
+        "relu.ray_pairs",
+        "relu.factorized",
+    )
 
     def _margin(self, matrix: Array) -> float:
         return min(float(np.linalg.eigvalsh(matrix)[0]), self._entrywise_margin(matrix))
@@ -69,6 +81,7 @@ class CompletelyPositiveCone(Cone):
 
     See Also
     --------
+    CopositiveCone : the dual cone
     pyomo_relu.relax : the tiers that replace the cone by one that solvers take
 
     Notes

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pyomo_relu.cones.base import Cone, ConeData, ScalarConeMixin
+from pyomo_relu.cones.base import Cone, ConeData
+from pyomo_relu.cones.component import ScalarConeMixin
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -31,7 +32,12 @@ class DoublyNonnegativeConeData(ConeData):
 
     kind = "doubly nonnegative"
     options: ClassVar[tuple[str, ...]] = ("matrix", "free", "facets", "rays")
-    tiers: ClassVar[tuple[str, ...]] = ("relu.psd",)
+    tiers: ClassVar[tuple[str, ...]] = (
+        "relu.psd",
+        "relu.partition",
+        "relu.minors",
+        "relu.cuts",
+    )
     is_conic: ClassVar[bool] = True
 
     def _margin(self, matrix: Array) -> float:

@@ -1,4 +1,4 @@
-"""The door of the cones: symmetric matrices of affine entries, rays and facets."""
+"""The door of the cones: matrices and vectors of affine entries, rays and facets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from pyomo_relu.errors import InputError, InputTypeError, PyomoReluError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["ConeContent", "read_content", "upper_index"]
+__all__ = [
+    "ConeContent",
+    "VectorContent",
+    "read_content",
+    "read_vector",
+    "upper_index",
+]
 
 #: Classes of entries that are affine whatever they hold; others are looked into.
 _AFFINE = {VarData, ScalarVar, MonomialTermExpression, LinearExpression}
@@ -50,6 +56,21 @@ class ConeContent(NamedTuple):
     free: int = 0
     facets: Array | None = None
     rays: Array | None = None
+
+
+class VectorContent(NamedTuple):
+    """What a second-order cone holds, once it has passed the door.
+
+    Attributes
+    ----------
+    entries : tuple
+        The vector.
+    rotated : bool
+        Whether it is in the rotated cone.
+    """
+
+    entries: tuple[Any, ...]
+    rotated: bool = False
 
 
 def upper_index(order: int) -> np.ndarray[Any, np.dtype[np.intp]]:
@@ -113,21 +134,7 @@ def read_content(source: Any, free: Any, cone: Any) -> ConeContent:
     if isinstance(source, ConeContent):
         return source
     with _NamedErrors(cone):
-        options: Mapping[Any, Any] = {}
-        if isinstance(source, Mapping) and "matrix" in source:
-            options = source
-            unknown = set(options) - set(cone.options)
-            if unknown:
-                raise InputError(
-                    f"unknown keys {sorted(map(str, unknown))}; a {cone.kind} cone "
-                    f"takes {sorted(cone.options)}."
-                )
-            source = options["matrix"]
-        if source is None:
-            raise InputTypeError(
-                "the matrix is None; a rule must return a matrix or a dict with the "
-                "key 'matrix'."
-            )
+        source, options = _split(source, cone)
         order, entries = _read_matrix(source)
         free = _read_free(options.get("free", free), order)
         facets, rays = options.get("facets"), options.get("rays")
@@ -143,6 +150,78 @@ def read_content(source: Any, free: Any, cone: Any) -> ConeContent:
             rays = _read_floats(rays, "rays", order - free)
             _refuse_zero(rays, "rays", "column", 0)
         return ConeContent(entries, order, free, facets, rays)
+
+
+def read_vector(source: Any, rotated: Any, cone: Any) -> VectorContent:
+    """Check and read what a user gave for one second-order cone.
+
+    Parameters
+    ----------
+    source : vector or mapping with "vector"
+        As the docstring of the cone describes it.
+    rotated : bool
+        Whether the cone is the rotated one, unless `source` says otherwise.
+    cone : cone data
+        Whose content this is; errors carry its name.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        Something is wrong; the message says what and how to mend it.
+    """
+    with _NamedErrors(cone):
+        source, options = _split(source, cone)
+        rotated = options.get("rotated", rotated)
+        if not isinstance(rotated, (bool, np.bool_)):
+            raise InputTypeError(f"rotated must be True or False; got {rotated!r}.")
+        entries = _vector_entries(source)
+        least = 3 if rotated else 2
+        if len(entries) < least:
+            raise InputError(
+                f"the vector has {len(entries)} entries; a "
+                f"{'rotated ' if rotated else ''}second-order cone takes at least "
+                f"{least}. For a sign alone use a Constraint or a bound."
+            )
+        _check_entries(entries, "vector")
+        return VectorContent(entries, bool(rotated))
+
+
+def _vector_entries(source: Any) -> tuple[Any, ...]:
+    if isinstance(source, Mapping) or getattr(source, "is_indexed", bool)():
+        return tuple(source.values())
+    if isinstance(source, np.ndarray):
+        if source.ndim != 1:
+            raise InputError(
+                f"the vector must have one dimension; got shape {source.shape}."
+            )
+        return tuple(source.tolist())
+    if isinstance(source, Sequence) and not isinstance(source, (str, bytes)):
+        return tuple(source)
+    raise InputTypeError(
+        "the vector must be a list, a numpy array, or an indexed Pyomo component or "
+        f"mapping; got {type(source).__name__}."
+    )
+
+
+def _split(source: Any, cone: Any) -> tuple[Any, Mapping[Any, Any]]:
+    """Return what is in a cone, and the mapping that it came in (or an empty one)."""
+    held = cone.options[0]
+    options: Mapping[Any, Any] = {}
+    if isinstance(source, Mapping) and held in source:
+        options = source
+        unknown = set(options) - set(cone.options)
+        if unknown:
+            raise InputError(
+                f"unknown keys {sorted(map(str, unknown))}; a {cone.kind} cone "
+                f"takes {sorted(cone.options)}."
+            )
+        source = options[held]
+    if source is None:
+        raise InputTypeError(
+            f"the {held} is None; a rule must return a {held} or a dict with the "
+            f"key {held!r}."
+        )
+    return source, options
 
 
 def _read_matrix(source: Any) -> tuple[int, tuple[Any, ...]]:
@@ -229,19 +308,19 @@ def _refuse_source(source: Any) -> NoReturn:
     )
 
 
-def _check_entries(entries: tuple[Any, ...]) -> None:
+def _check_entries(entries: tuple[Any, ...], held: str = "matrix") -> None:
     for kind in set(map(type, entries)) - _AFFINE:
         for entry in entries:
             if type(entry) is kind:
-                _check_entry(entry)
+                _check_entry(entry, held)
 
 
-def _check_entry(entry: Any) -> None:
+def _check_entry(entry: Any, held: str = "matrix") -> None:
     kind = type(entry)
     if kind in native_numeric_types and kind is not bool and kind is not np.bool_:
         if not isfinite(entry):
             raise InputError(
-                f"the matrix has the entry {entry!r}; constant entries must be finite."
+                f"the {held} has the entry {entry!r}; constant entries must be finite."
             )
         return
     if (
@@ -250,12 +329,12 @@ def _check_entry(entry: Any) -> None:
         or getattr(entry, "is_indexed", bool)()
     ):
         raise InputTypeError(
-            f"the matrix has an entry of type {kind.__name__}; entries must be "
+            f"the {held} has an entry of type {kind.__name__}; entries must be "
             "variables, affine expressions, parameters or numbers."
         )
     if entry.polynomial_degree() not in (0, 1):
         raise InputError(
-            f"the matrix has the nonlinear entry {entry}; entries must be affine. Put "
+            f"the {held} has the nonlinear entry {entry}; entries must be affine. Put "
             "a variable there and constrain it to equal the expression."
         )
 

@@ -33,7 +33,18 @@ from pyomo_relu.errors import UnsupportedConeError
 if TYPE_CHECKING:
     from pyomo_relu.cones.base import ConeData
 
-__all__ = ["ConeGuard", "MembershipExpression", "unsupported"]
+__all__ = ["ConeGuard", "MembershipExpression", "replace_first", "unsupported"]
+
+
+def replace_first(cone: ConeData) -> str:
+    """Return the advice to replace a cone, with the tiers that do, as a clause."""
+    if not cone.tiers:
+        return "no tier of this package replaces it"
+    names = ", ".join(map(repr, cone.tiers))
+    return (
+        f"replace it first with relax(model, tier), tier one of {names} "
+        "('pyomo-relu tiers' says what becomes of it, and which solvers take that)"
+    )
 
 
 def unsupported(cone: ConeData) -> UnsupportedConeError:
@@ -63,18 +74,13 @@ def unsupported(cone: ConeData) -> UnsupportedConeError:
             " Solve one choice of disjuncts at a time: fix the indicators and apply "
             "TransformationFactory('gdp.fix_disjuncts')."
         )
-    if cone.tiers:
-        *others, last = (f"relax(model, {tier!r})" for tier in cone.tiers)
-        tiers = f"{', '.join(others)} or {last}" if others else last
-        way_out = f"Replace it first with {tiers}; Clarabel takes what they leave"
-    else:
-        way_out = "No tier of this package replaces it"
+    advice = replace_first(cone)
     native = " and takes this cone as it is" if cone.is_conic else ""
     return UnsupportedConeError(
         f"the {cone.kind} cone {cone.name!r} (order {cone.order}) {reached}.{choice} "
-        f"{way_out}: SolverFactory('clarabel') is a semidefinite solver{native}. "
-        "To leave the cone out on purpose, deactivate it: "
-        f"{cone.name}.deactivate()."
+        f"{advice[0].upper()}{advice[1:]}. SolverFactory('clarabel') is a "
+        f"semidefinite solver{native}. To leave the cone out on purpose, deactivate "
+        f"it: {cone.name}.deactivate()."
     )
 
 

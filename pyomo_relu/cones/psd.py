@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pyomo_relu.cones.base import Cone, ConeData, ScalarConeMixin
+from pyomo_relu.cones.base import Cone, ConeData
+from pyomo_relu.cones.component import ScalarConeMixin
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -20,6 +21,12 @@ class PSDConeData(ConeData):
     """One matrix in the positive semidefinite cone."""
 
     kind = "positive semidefinite"
+    tiers: ClassVar[tuple[str, ...]] = (
+        "relu.minors",
+        "relu.cuts",
+        "relu.dd",
+        "relu.sdd",
+    )
     is_conic: ClassVar[bool] = True
 
     def _margin(self, matrix: Array) -> float:

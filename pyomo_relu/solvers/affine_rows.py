@@ -108,8 +108,13 @@ class AffineRows:
             self._lengths.extend([1] * count)
             self._constants.extend([0.0] * count)
             return count
-        for done, entry in enumerate(entries):
-            if not self.add_expression(entry):
+        for done, (entry, column) in enumerate(zip(entries, row, strict=True)):
+            if column is not None:
+                self._data.append(1.0)
+                self._indices.append(column)
+                self._lengths.append(1)
+                self._constants.append(0.0)
+            elif not self.add_expression(entry):
                 return done
         return len(row)
 

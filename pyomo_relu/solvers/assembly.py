@@ -10,7 +10,12 @@ import scipy.sparse as sp
 from pyomo.common.errors import InfeasibleConstraintException
 
 from pyomo_relu.cones import DoublyNonnegativeConeData
-from pyomo_relu.solvers.conic_form import ConeRows, ConicForm, triangle
+from pyomo_relu.solvers.conic_form import (
+    ConeRows,
+    ConicForm,
+    SecondOrderRows,
+    triangle,
+)
 
 __all__ = ["assemble"]
 
@@ -54,6 +59,7 @@ def assemble(
     constraints: tuple[list[Any], sp.csr_array, np.ndarray, np.ndarray, np.ndarray],
     bounds: tuple[np.ndarray, np.ndarray],
     cones: tuple[list[Any], sp.csr_array, np.ndarray],
+    second_order_cones: tuple[list[Any], sp.csr_array, np.ndarray],
 ) -> ConicForm:
     """Put the affine parts of a model together as a conic form.
 
@@ -73,6 +79,8 @@ def assemble(
     cones : tuple
         The cone data, and the triangles of all of them column by column as
         ``E x + e``, ``E`` (t, <= n) and ``e`` (t,).
+    second_order_cones : tuple
+        The same of the second-order cones, with their vectors.
 
     Returns
     -------
@@ -85,9 +93,8 @@ def assemble(
     """
     P, c, c0, sense, has_objective = objective
     rows, C, k, lower, upper = constraints
-    cone_data, E, e = cones
     n = len(variables)
-    C, E = _widen(C, n), _widen(E, n)
+    C = _widen(C, n)
     lower, upper = lower - k, upper - k
     identity = sp.csr_array(sp.eye_array(n, format="csr"))
     stack = _Stack(n)
@@ -115,7 +122,21 @@ def assemble(
     below = np.isfinite(bounds[0]) & ~pinned
     upper_bound_rows[above] = stack.push(identity[above], bounds[1][above])
     lower_bound_rows[below] = stack.push(-identity[below], 0.0 - bounds[0][below])
-    placed, psd_orders = _push_cones(stack, cone_data, E, e)
+
+    # Entries of the DNN cones, and matrices of order one, are numbers as well; vectors
+    # and larger matrices follow.
+    matrices, E, e = cones
+    E = _widen(E, n)
+    orders = np.array([cone.order for cone in matrices], dtype=np.int64)
+    sizes = orders * (orders + 1) // 2
+    single = np.repeat(orders == 1, sizes)
+    triangle_rows = np.full(len(e), -1)
+    entries = _push_entries(stack, matrices, np.cumsum(sizes) - sizes, E, e)
+    triangle_rows[single] = stack.push(-E[single], e[single])
+    n_linear = stack.size
+    vectors, V, v = second_order_cones
+    vector_rows = _push_vectors(stack, vectors, _widen(V, n), v)
+    triangle_rows[~single] = stack.push(-E[~single], e[~single])
     A, b = stack.matrix()
     return ConicForm(
         model=model,
@@ -128,15 +149,30 @@ def assemble(
         A=A,
         b=b,
         n_zero=n_zero,
-        n_nonnegative=len(b) - n_zero - int((psd_orders * (psd_orders + 1) // 2).sum()),
-        psd_orders=psd_orders,
+        n_nonnegative=n_linear - n_zero,
+        soc_orders=np.array([len(cone.vector) for cone in vectors], dtype=np.int64),
+        psd_orders=orders[orders > 1],
         constraints=rows,
         upper_rows=upper_rows,
         lower_rows=lower_rows,
         upper_bound_rows=upper_bound_rows,
         lower_bound_rows=lower_bound_rows,
-        cones=placed,
+        cones=[
+            ConeRows(cone, cone.order, block_rows, entry_rows, pairs, facets)
+            for cone, block_rows, (entry_rows, pairs, facets) in zip(
+                matrices, _split(triangle_rows, sizes), entries, strict=True
+            )
+        ],
+        second_order_cones=[
+            SecondOrderRows(cone, rows)
+            for cone, rows in zip(vectors, vector_rows, strict=True)
+        ],
     )
+
+
+def _split(array: np.ndarray, sizes: Any) -> list[np.ndarray]:
+    """Return consecutive parts of an array."""
+    return np.split(array, np.cumsum(sizes)[:-1]) if len(sizes) else []
 
 
 def _check_constant_rows(
@@ -151,20 +187,22 @@ def _check_constant_rows(
         )
 
 
-def _push_cones(
-    stack: _Stack, cones: list[Any], E: sp.csr_array, e: np.ndarray
-) -> tuple[list[ConeRows], np.ndarray]:
-    """Cone rows: ``s = M`` for a block, ``s = (F A F')_ij`` for an entry of a DNN."""
-    orders = np.array([cone.order for cone in cones], dtype=np.int64)
-    sizes = orders * (orders + 1) // 2
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+_Entries = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]
 
-    # Entrywise parts: combinations T of the triangle rows of all cones at once.
+
+def _push_entries(
+    stack: _Stack, cones: list[Any], starts: np.ndarray, E: sp.csr_array, e: np.ndarray
+) -> list[_Entries]:
+    """Push ``s = (F A F')_ij`` for the entries that DNN cones bound.
+
+    Returns for each cone the rows, -1 for a constant entry, their pairs (i, j) and F.
+    """
+    # Combinations T of the triangle rows of all cones at once.
     pairs: list[np.ndarray] = []
     facets: list[np.ndarray | None] = []
     take: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     n_entries = 0
-    for cone, start in zip(cones, starts, strict=False):
+    for cone, start in zip(cones, starts, strict=True):
         F = None
         pair = np.zeros((0, 2), dtype=np.int64)
         if isinstance(cone, DoublyNonnegativeConeData):
@@ -175,48 +213,39 @@ def _push_cones(
         pairs.append(pair)
         facets.append(F)
         n_entries += len(pair)
-    entry_numbers = np.full(n_entries, -1)
+    numbers = np.full(n_entries, -1)
+    counts = [len(pair) for pair in pairs]
     if n_entries:
         r, t, weights = (np.concatenate(part) for part in zip(*take, strict=True))
         T = sp.csr_array((weights, (r, t)), shape=(n_entries, E.shape[0]))
         N, f = sp.csr_array(T @ E), T @ e
         N.eliminate_zeros()
         constant = np.diff(N.indptr) == 0
-        owner = np.repeat(np.arange(len(cones)), [len(pair) for pair in pairs])
+        owner = np.repeat(np.arange(len(cones)), counts)
         _check_constant_entries(cones, owner[constant], f[constant])
-        entry_numbers[~constant] = stack.push(-N[~constant], f[~constant])
+        numbers[~constant] = stack.push(-N[~constant], f[~constant])
+    return list(zip(_split(numbers, counts), pairs, facets, strict=True))
 
-    # A matrix of order one is a number.
-    scalar = np.flatnonzero(orders == 1)
-    single = starts[scalar]
-    scalar_numbers = dict(
-        zip(scalar.tolist(), stack.push(-E[single], e[single]), strict=True)
-    )
-    large = np.repeat(orders > 1, sizes)
-    numbers = np.full(len(e), -1)
-    numbers[large] = stack.push(-E[large], e[large])
 
-    placed = []
-    entry = 0
-    for position, cone in enumerate(cones):
-        stop = entry + len(pairs[position])
-        rows = (
-            np.array([scalar_numbers[position]])
-            if position in scalar_numbers
-            else numbers[starts[position] : starts[position + 1]]
-        )
-        placed.append(
-            ConeRows(
-                cone=cone,
-                order=int(orders[position]),
-                rows=rows,
-                entry_rows=entry_numbers[entry:stop],
-                pairs=pairs[position],
-                facets=facets[position],
-            )
-        )
-        entry = stop
-    return placed, orders[orders > 1]
+def _push_vectors(
+    stack: _Stack, cones: list[Any], V: sp.csr_array, v: np.ndarray
+) -> list[np.ndarray]:
+    """Push ``s = V x + v``, turned upright for rotated cones; return rows a cone."""
+    sizes = np.array([len(cone.vector) for cone in cones], dtype=np.int64)
+    rotated = np.array([cone.rotated for cone in cones], dtype=bool)
+    if rotated.any():
+        # The map of `cones.second_order.upright`, of all of them at once.
+        first = (np.cumsum(sizes) - sizes)[rotated]
+        second = first + 1
+        half = np.sqrt(0.5)
+        diagonal = np.ones(len(v))
+        diagonal[first], diagonal[second] = half, -half
+        across = (np.append(first, second), np.append(second, first))
+        turn = sp.csr_array((np.full(len(across[0]), half), across), (len(v), len(v)))
+        turn = sp.csr_array(turn + sp.diags_array(diagonal))
+        V, v = sp.csr_array(turn @ V), turn @ v
+        V.eliminate_zeros()
+    return _split(stack.push(-V, v), sizes)
 
 
 _Combination = tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]

@@ -1,4 +1,4 @@
-"""Clarabel: an interior-point solver for linear, quadratic and semidefinite programs.
+"""Clarabel: an interior-point solver for linear to semidefinite programs.
 
 P. J. Goulart and Y. Chen, "Clarabel: An interior-point solver for conic programs with
 quadratic objectives", arXiv:2405.12762.
@@ -28,9 +28,10 @@ __all__ = ["DEFAULT_SETTINGS", "Clarabel"]
 
 clarabel, clarabel_available = attempt_import("clarabel")
 
-# Conventions. A semidefinite block is its upper triangle, column by column (the order
-# of ConicForm), off-diagonal entries times sqrt(2): the dot product of two such vectors
-# is the inner product of the matrices. P is its upper triangle; P and A must be CSC.
+# Conventions. A second-order cone is |s[1:]| <= s[0]. A semidefinite block is its upper
+# triangle, column by column (the order of ConicForm), off-diagonal entries times
+# sqrt(2): the dot product of two such vectors is the inner product of the matrices. P
+# is its upper triangle; P and A must be CSC.
 _OFF_DIAGONAL_FACTOR = math.sqrt(2.0)
 
 #: Settings that differ from Clarabel's own. Chordal decomposition makes the set-up of
@@ -64,21 +65,22 @@ _TERMINATION = {
 @SolverFactory.register(
     name="clarabel",
     legacy_name="clarabel",
-    doc="Clarabel: linear, convex quadratic and semidefinite programs",
+    doc="Clarabel: linear, convex quadratic, second-order cone and semidefinite "
+    "programs",
 )
 class Clarabel(ConicSolver):
     """Pyomo interface to Clarabel.
 
     It takes what :func:`~pyomo_relu.solvers.standard_form.compile_conic` takes, and
-    gives primal values, duals (matrices for cones) and reduced costs with Pyomo's
-    signs. Of Clarabel's answers only ``Solved`` is called optimal.
+    gives primal values, duals (vectors and matrices for cones) and reduced costs with
+    Pyomo's signs. Of Clarabel's answers only ``Solved`` is called optimal.
 
     ``results.objective_bound`` stays None: the dual objective of an interior-point
     method is a bound only up to a dual residual that nobody has multiplied by the
     size of the feasible set. ``results.extra_info`` holds it as ``dual_objective``,
     with residuals of the returned point that are computed here:
 
-    - ``primal_residual``: largest violation of a row or eigenvalue of a cone;
+    - ``primal_residual``: largest violation of a row or cone;
     - ``dual_residual``: largest entry of the gradient of the Lagrangian, or of what
       the multipliers lack to be in the dual cone;
     - ``gap``: primal minus dual objective of the minimisation;
@@ -162,6 +164,7 @@ class Clarabel(ConicSolver):
         cones = [
             clarabel.ZeroConeT(form.n_zero),
             clarabel.NonnegativeConeT(form.n_nonnegative),
+            *(clarabel.SecondOrderConeT(int(order)) for order in form.soc_orders),
             *(clarabel.PSDTriangleConeT(int(order)) for order in form.psd_orders),
         ]
         try:

@@ -1,11 +1,12 @@
 """A convex model as matrices, in nobody's convention but its own.
 
     minimise    1/2 x'Px + c'x + c0
-    subject to  A x + s = b,   s in {0}^p x R_+^q x S_+^{k_1} x ... x S_+^{k_r}
+    subject to  A x + s = b,   s in {0}^p x R_+^q x L x ... x L x S_+ x ... x S_+
 
-A block of order k takes ``k (k + 1) / 2`` rows: the upper triangle column by column,
-(0, 0), (0, 1), (1, 1), (0, 2), ..., with the entries *as they are*. Solvers want other
-triangles, orders and factors; those live in the file of the solver.
+``L`` is a second-order cone ``{s : |s[1:]| <= s[0]}``. A semidefinite block of order k
+takes ``k (k + 1) / 2`` rows: the upper triangle column by column, (0, 0), (0, 1),
+(1, 1), (0, 2), ..., with the entries *as they are*. Solvers want other triangles,
+orders and factors; those live in the file of the solver.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["ConeRows", "ConicForm", "triangle"]
+__all__ = ["ConeRows", "ConicForm", "SecondOrderRows", "triangle"]
 
 
 @lru_cache(maxsize=256)
@@ -74,6 +75,23 @@ class ConeRows:
 
 
 @dataclass(frozen=True)
+class SecondOrderRows:
+    """Where one second-order cone went.
+
+    Attributes
+    ----------
+    cone : cone data
+        The Pyomo component.
+    rows : (k,) ndarray of int
+        Rows of ``A`` that hold its vector, of a rotated cone after
+        :func:`~pyomo_relu.cones.second_order.upright`.
+    """
+
+    cone: Any
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
 class ConicForm:
     """A convex problem in conic form, with its way back to the Pyomo model.
 
@@ -93,12 +111,15 @@ class ConicForm:
         1 to minimise, -1 to maximise: ``P``, ``c``, ``c0`` are already negated.
     has_objective : bool
         False when the model asks for a feasible point only.
-    A : (p + q + t, n) csc_array
-        Rows: equalities, nonnegative rows, triangles of the blocks.
-    b : (p + q + t,) ndarray
+    A : (p + q + l + t, n) csc_array
+        Rows: equalities, nonnegative rows, vectors of the second-order cones,
+        triangles of the semidefinite blocks.
+    b : (p + q + l + t,) ndarray
         Right-hand side.
     n_zero, n_nonnegative : int
         p and q.
+    soc_orders : (o,) ndarray of int
+        Numbers of rows of the second-order cones, in row order; l together.
     psd_orders : (r,) ndarray of int
         Orders of the semidefinite blocks, in row order.
     constraints : list of ConstraintData
@@ -110,6 +131,8 @@ class ConicForm:
         The same for the bounds of the variables.
     cones : list of ConeRows
         The matrix cones.
+    second_order_cones : list of SecondOrderRows
+        The second-order cones.
     """
 
     model: Any
@@ -123,6 +146,7 @@ class ConicForm:
     b: np.ndarray
     n_zero: int
     n_nonnegative: int
+    soc_orders: np.ndarray
     psd_orders: np.ndarray
     constraints: list[Any] = field(repr=False)
     upper_rows: np.ndarray = field(repr=False)
@@ -130,16 +154,22 @@ class ConicForm:
     upper_bound_rows: np.ndarray = field(repr=False)
     lower_bound_rows: np.ndarray = field(repr=False)
     cones: list[ConeRows] = field(repr=False)
+    second_order_cones: list[SecondOrderRows] = field(repr=False)
 
     @property
     def n_linear(self) -> int:
-        """Number of rows before the first semidefinite block."""
+        """Number of rows that are cones by themselves: they come first."""
         return self.n_zero + self.n_nonnegative
+
+    @property
+    def n_vector(self) -> int:
+        """Number of rows in second-order cones: they come next."""
+        return int(self.soc_orders.sum())
 
     @cached_property
     def is_off_diagonal(self) -> np.ndarray:
         """Mask of the rows that are off-diagonal entries of a block."""
-        parts = [np.zeros(self.n_linear, dtype=bool)]
+        parts = [np.zeros(self.n_linear + self.n_vector, dtype=bool)]
         for order in self.psd_orders:
             rows, columns = triangle(int(order))
             parts.append(rows != columns)
@@ -149,6 +179,24 @@ class ConicForm:
     def weight(self) -> np.ndarray:
         """Weight of each row in an inner product: 2 off the diagonal of a block."""
         return np.where(self.is_off_diagonal, 2.0, 1.0)
+
+    def vectors(self, vector: np.ndarray) -> Iterator[np.ndarray]:
+        """Second-order parts of a row vector, all of one order at a time.
+
+        Parameters
+        ----------
+        vector : (rows,) ndarray
+            A slack or a multiplier.
+
+        Yields
+        ------
+        (count, k) ndarray
+            The parts of order k.
+        """
+        starts = self.n_linear + np.cumsum(self.soc_orders) - self.soc_orders
+        for order in np.unique(self.soc_orders):
+            first = starts[self.soc_orders == order]
+            yield vector[first[:, None] + np.arange(order)]
 
     def blocks(self, vector: np.ndarray) -> Iterator[np.ndarray]:
         """Blocks of a row vector as symmetric matrices, all of one order at a time.
@@ -165,24 +213,24 @@ class ConicForm:
         """
         orders = self.psd_orders
         sizes = orders * (orders + 1) // 2
-        starts = self.n_linear + np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        starts = self.n_linear + self.n_vector + np.cumsum(sizes) - sizes
         for order in np.unique(orders):
             rows, columns = triangle(int(order))
-            first = starts[orders == order].astype(int)
+            first = starts[orders == order]
             values = vector[first[:, None] + np.arange(len(rows))]
             matrices = np.empty((len(first), order, order))
             matrices[:, rows, columns] = matrices[:, columns, rows] = values
             yield matrices
 
     def cone_violation(self, s: np.ndarray, scale: np.ndarray | None = None) -> float:
-        """How far ``s`` is outside the cone, by its worst row or eigenvalue.
+        """How far ``s`` is outside the cone, by its worst row, norm or eigenvalue.
 
         Parameters
         ----------
         s : (rows,) ndarray
             A slack.
         scale : (rows,) ndarray, optional
-            Divisors of the violations; of a block the largest one counts.
+            Divisors of the violations; of a cone the largest one counts.
 
         Returns
         -------
@@ -193,6 +241,9 @@ class ConicForm:
         outside = np.abs(s[: self.n_linear])
         outside[self.n_zero :] = -s[self.n_zero : self.n_linear]
         worst = float((outside / scale[: self.n_linear]).max(initial=0.0))
+        for parts, divisors in zip(self.vectors(s), self.vectors(scale), strict=True):
+            excess = np.linalg.norm(parts[:, 1:], axis=1) - parts[:, 0]
+            worst = max(worst, float((excess / divisors.max(axis=1)).max()))
         for blocks, divisors in zip(self.blocks(s), self.blocks(scale), strict=True):
             smallest = np.linalg.eigvalsh(blocks)[:, 0] / divisors.max(axis=(1, 2))
             worst = max(worst, -float(smallest.min()))
@@ -207,7 +258,7 @@ class ConicForm:
         return float(-0.5 * x @ (self.P @ x) - self.b @ (self.weight * z) + self.c0)
 
     def primal_residual(self, x: np.ndarray, *, relative: bool = False) -> float:
-        """Largest violation of a row or of a semidefinite block at ``x`` (n,).
+        """Largest violation of a row or of a cone at ``x`` (n,).
 
         With ``relative`` that of row i is divided by ``1 + |b_i|``: by the data, never
         by the size of the iterates.

@@ -9,6 +9,7 @@ from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import Results
 
 from pyomo_relu.cones import cone_data_objects
+from pyomo_relu.cones.membership import replace_first
 from pyomo_relu.errors import (
     InputError,
     InputTypeError,
@@ -20,7 +21,7 @@ from pyomo_relu.solvers.standard_form import check_model
 
 __all__ = ["DEFAULT_SOLVER", "solve"]
 
-#: Takes everything that a tier leaves: linear, quadratic and semidefinite.
+#: Takes linear, quadratic, second-order and semidefinite programs.
 DEFAULT_SOLVER = "clarabel"
 
 
@@ -32,10 +33,12 @@ def solve(
     Parameters
     ----------
     model : Block
-        A Pyomo model, its cones relaxed to PSD or DNN cones.
+        A Pyomo model; its matrix cones relaxed to what the solver takes, for Clarabel
+        PSD or DNN cones.
     solver : str or SolverBase, optional
         A name that ``pyomo.contrib.solver``'s ``SolverFactory`` knows, or an instance
-        of it. Default: ``"clarabel"``. Models without cones may go to any solver.
+        of it. Default: ``"clarabel"``. Models without matrix cones may go to any
+        solver, second-order cones as the quadratic constraints that they are.
     **options
         Options of the solver interface: ``tee``, ``time_limit``, ``threads``,
         ``load_solutions``, ``raise_exception_on_nonoptimal_result``,
@@ -79,7 +82,8 @@ def solve(
         if cone is not None:
             raise UnsupportedConeError(
                 f"solver '{interface.name}' cannot take the {cone.kind} cone "
-                f"'{cone.name}'; leave solver=None, which takes '{DEFAULT_SOLVER}'"
+                f"'{cone.name}'; {replace_first(cone)}, or leave solver=None, which "
+                f"takes '{DEFAULT_SOLVER}'"
             )
     known = set(interface.config)
     unknown = sorted(set(options) - known)

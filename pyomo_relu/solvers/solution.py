@@ -17,6 +17,7 @@ from pyomo.contrib.solver.common.solution_loader import SolutionLoader
 from pyomo.contrib.solver.common.util import NoDualsError, NoSolutionError
 from pyomo.core.staleflag import StaleFlagManager
 
+from pyomo_relu.cones.second_order import upright
 from pyomo_relu.errors import InputError
 from pyomo_relu.solvers.conic_form import ConeRows, ConicForm, triangle
 
@@ -118,7 +119,10 @@ class ConicSolutionLoader(SolutionLoader):
         in K: for a minimisation a member of the dual cone (positive semidefinite for
         a PSD cone; of the form ``Z + N``, ``Z`` semidefinite and ``N >= 0``, for a DNN
         cone), and minus that for a maximisation. :meth:`get_cone_multipliers` gives
-        the two parts apart.
+        the two parts apart. Of a second-order cone it is, likewise, the vector ``t``
+        (k,) with ``d objective = <t, ds>`` when its vector ``v`` becomes ``v - s``: a
+        member of the same cone, or minus one. Rows of second-order cones have no
+        duals of their own.
 
         Parameters
         ----------
@@ -142,6 +146,9 @@ class ConicSolutionLoader(SolutionLoader):
         for block in form.cones:
             semidefinite, entrywise = _parts(block, z)
             duals[block.cone] = form.sense * (semidefinite + _lift(block, entrywise))
+        for part in form.second_order_cones:
+            t = z[part.rows]
+            duals[part.cone] = form.sense * (upright(t) if part.cone.rotated else t)
         return _select(duals, cons_to_load, "constraint or cone")
 
     def get_cone_multipliers(self, cone: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +180,9 @@ class ConicSolutionLoader(SolutionLoader):
         for block in self._form.cones:
             if block.cone is cone:
                 return _parts(block, z)
-        raise InputError(f"cone '{cone.name}' is not part of the model that was solved")
+        raise InputError(
+            f"'{cone.name}' is no matrix cone of the model that was solved"
+        )
 
     def get_reduced_costs(
         self, vars_to_load: Sequence[Any] | None = None

@@ -5,7 +5,7 @@ Nothing active is dropped: what the form cannot hold is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -34,11 +34,14 @@ from pyomo.repn.quadratic import QuadraticRepnVisitor
 from pyomo.repn.util import categorize_valid_components
 
 from pyomo_relu.cones import (
+    ConeData,
     DoublyNonnegativeConeData,
     PSDConeData,
+    SecondOrderConeData,
     cone_data_objects,
     is_cone_guard,
 )
+from pyomo_relu.cones.membership import replace_first
 from pyomo_relu.errors import InputError, InputTypeError, UnsupportedConeError
 from pyomo_relu.solvers.affine_rows import (
     UNREADABLE,
@@ -82,10 +85,11 @@ def compile_conic(model: Any) -> ConicForm:
 
     Taken are one linear or convex quadratic objective (or none: a feasible point is
     asked for), linear constraints of any kind, bounds on continuous variables, and
-    active ``PSDCone`` and ``DoublyNonnegativeCone`` components whose entries are
-    affine. A DNN cone becomes a semidefinite block and one nonnegative row for each
-    entry above the diagonal of its leading block (of ``F A F'`` when it has facets):
-    the diagonal is nonnegative already.
+    active ``PSDCone``, ``DoublyNonnegativeCone`` and ``SecondOrderCone`` components
+    whose entries are affine. The vector of a second-order cone is taken in place of
+    its rows, as long as they are as they were built. A DNN cone becomes a semidefinite
+    block and one nonnegative row for each entry above the diagonal of its leading
+    block (of ``F A F'`` when it has facets): the diagonal is nonnegative already.
 
     Parameters
     ----------
@@ -167,12 +171,24 @@ class _Compiler:
     def compile(self) -> ConicForm:
         self._refuse_unknown()
         objective = self._objective()
-        cones = list(cone_data_objects(self.model))
+        found = list(
+            cone_data_objects(self.model, kinds=(ConeData, SecondOrderConeData))
+        )
+        cones = [cone for cone in found if isinstance(cone, ConeData)]
         self._refuse_unrelaxed(cones)
+        vectors = [
+            cone
+            for cone in found
+            if isinstance(cone, SecondOrderConeData) and cone.is_intact
+        ]
 
         sense, quadratic, linear, c0 = self._read_objective(objective)
-        constraints, rows, lower, upper = self._read_constraints()
-        entries = self._read_cones(cones)
+        constraints, rows, lower, upper = self._read_constraints(
+            {id(row) for cone in vectors for row in cone.rows}
+        )
+        triangles = [_by_columns(cone.order)(cone.upper_triangle) for cone in cones]
+        entries = self._read_cones(cones, triangles)
+        vector_entries = self._read_cones(vectors, [cone.vector for cone in vectors])
         n = len(self.columns.variables)
         bounds = self._read_bounds()
 
@@ -194,6 +210,7 @@ class _Compiler:
             constraints=(constraints, C, k, lower, upper),
             bounds=bounds,
             cones=(cones, *entries),
+            second_order_cones=(vectors, *vector_entries),
         )
 
     def _refuse_unknown(self) -> None:
@@ -229,12 +246,10 @@ class _Compiler:
         for cone in cones:
             if isinstance(cone, (PSDConeData, DoublyNonnegativeConeData)):
                 continue
-            tiers = ", ".join(repr(tier) for tier in cone.tiers) or "a tier"
             raise UnsupportedConeError(
                 f"the {cone.kind} cone '{cone.name}' cannot be written in conic form, "
-                f"which has positive semidefinite and doubly nonnegative cones; relax "
-                f"it first with {tiers}, for instance "
-                f"TransformationFactory('relu.dnn').apply_to(model)"
+                f"which has second-order, positive semidefinite and doubly nonnegative "
+                f"cones; {replace_first(cone)}"
             )
 
     def _read_objective(
@@ -262,7 +277,10 @@ class _Compiler:
         linear = {order[i]: sense * coef for i, coef in repn.linear.items()}
         return sense, quadratic, linear, sense * as_float(repn.constant)
 
-    def _read_constraints(self) -> tuple[list[Any], AffineRows, np.ndarray, np.ndarray]:
+    def _read_constraints(
+        self, skip: Container[int]
+    ) -> tuple[list[Any], AffineRows, np.ndarray, np.ndarray]:
+        """Rows of all constraints but guards and those whose id is to be skipped."""
         rows = AffineRows(self.columns)
         constraints: list[Any] = []
         lower: list[float] = []
@@ -270,7 +288,7 @@ class _Compiler:
         for constraint in self.model.component_data_objects(
             Constraint, active=True, sort=_ORDER
         ):
-            if is_cone_guard(constraint):
+            if id(constraint) in skip or is_cone_guard(constraint):
                 continue
             if hasattr(constraint, "template_expr"):
                 # Reading ``expr`` turns a templatised constraint into a plain one.
@@ -283,11 +301,7 @@ class _Compiler:
             except UNREADABLE as error:
                 raise unreadable(f"constraint '{constraint.name}'", error) from error
             if not linear:
-                raise UnsupportedModelError(
-                    f"constraint '{constraint.name}' is not linear; a conic form takes "
-                    f"linear constraints and matrix cones. Reformulate it, or use a "
-                    f"nonlinear solver"
-                )
+                raise UnsupportedModelError(_not_linear(constraint))
             constraints.append(constraint)
             lower.append(-np.inf if low is None else low)
             upper.append(np.inf if up is None else up)
@@ -306,24 +320,24 @@ class _Compiler:
                 f"not finite (a fixed variable or Param without a value, NaN or inf)"
             )
 
-    def _read_cones(self, cones: list[Any]) -> tuple[sp.csr_array, np.ndarray]:
-        """Affine rows of the triangles of all cones, one after the other."""
+    def _read_cones(
+        self, cones: list[Any], contents: list[Sequence[Any]]
+    ) -> tuple[sp.csr_array, np.ndarray]:
+        """Affine rows of what is in the cones, one after the other."""
         rows = AffineRows(self.columns)
-        for cone in cones:
-            entries = _by_columns(cone.order)(cone.upper_triangle)
+        for cone, entries in zip(cones, contents, strict=True):
             try:
                 done = rows.add_entries(entries)
             except UNREADABLE as error:
                 raise unreadable(f"cone '{cone.name}'", error) from error
             if done < len(entries):
-                i, j = triangle(cone.order)
                 raise UnsupportedModelError(
-                    f"entry ({i[done]}, {j[done]}) of cone '{cone.name}' is not linear "
-                    f"in the variables"
+                    f"entry {entries[done]} of cone '{cone.name}' is not linear in the "
+                    f"variables"
                 )
         E, e = rows.matrix()
         if not (np.isfinite(E.data).all() and np.isfinite(e).all()):
-            ends = np.cumsum([len(triangle(cone.order)[0]) for cone in cones])
+            ends = np.cumsum([len(entries) for entries in contents])
             row = ~np.isfinite(e) | ~np.isfinite(np.abs(E).sum(axis=1))
             first = int(np.flatnonzero(row)[0])
             cone = cones[int(np.searchsorted(ends, first, side="right"))]
@@ -368,6 +382,23 @@ class _Compiler:
                 f"that moves '{name}' most. A conic solver would return a saddle "
                 f"point as optimal; use a global or a local nonlinear solver"
             )
+
+
+def _not_linear(constraint: Any) -> str:
+    """Say why a constraint cannot be taken, and what helps."""
+    cone = constraint.parent_block()
+    if isinstance(cone, SecondOrderConeData):
+        return (
+            f"constraint '{constraint.name}' is not linear, and the second-order cone "
+            f"'{cone.name}' is not taken in place of its rows, because one of them has "
+            f"been deactivated, changed or deleted; put that right, or deactivate the "
+            f"cone"
+        )
+    return (
+        f"constraint '{constraint.name}' is not linear; a conic form takes linear "
+        f"constraints and cones. Write a convex quadratic constraint as a "
+        f"SecondOrderCone, or use a nonlinear solver"
+    )
 
 
 @lru_cache(maxsize=256)

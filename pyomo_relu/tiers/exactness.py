@@ -62,7 +62,7 @@ def reason_of_exactness(cone: ConeData) -> str | None:
         The reason, None if it need not be exact.
     """
     m = cone.order - cone.free
-    if cone.kind == "copositive" and cone.free == 1 and _is_constant(cone):
+    if isinstance(cone, CopositiveConeData) and cone.free == 1 and _is_constant(cone):
         return "one free coordinate beside a constant semidefinite block"
     if cone.facets is not None:
         return "at most four facets" if len(cone.facets) <= 4 else None

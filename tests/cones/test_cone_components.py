@@ -26,13 +26,14 @@ from pyomo.environ import (
 
 from pyomo_relu.cones import (
     CompletelyPositiveCone,
+    CopositiveCone,
     DoublyNonnegativeCone,
     PSDCone,
     cone_data_objects,
 )
 from pyomo_relu.errors import InputError, InputTypeError
 
-KINDS = [PSDCone, DoublyNonnegativeCone, CompletelyPositiveCone]
+KINDS = [PSDCone, DoublyNonnegativeCone, CompletelyPositiveCone, CopositiveCone]
 
 
 def numeric_cone(kind, matrix, **options):
@@ -181,17 +182,17 @@ def test_scalar_rule_and_abstract_model():
 @pytest.mark.parametrize("kind", KINDS)
 def test_copies_hold_their_own_variables(kind, copy):
     m = ConcreteModel()
-    m.x = Var([0, 1], initialize=0.5)
+    m.x = Var([0, 1], initialize=-0.5)
     held = {"big": object()}
     m.b = Block()
     m.b.K = kind([0, 1], rule=lambda b, i: [[1, m.x[i]], [m.x[i], held and 1]])
     other = m.clone() if copy == "clone" else pickle.loads(pickle.dumps(m))
     assert other.b.K[1].matrix[0, 1] is other.x[1]
     assert other.b.K[1].guard.body.args is other.b.K[1].upper_triangle
-    other.x[1].value = 0.25
+    other.x[1].value = -0.25
     assert value(other.b.K[1].guard.body) == other.b.K[1].margin()
     assert other.b.K[1].margin() != m.b.K[1].margin()
-    assert m.b.K[1].margin() == numeric_cone(kind, [[1, 0.5], [0.5, 1]]).margin()
+    assert m.b.K[1].margin() == numeric_cone(kind, [[1, -0.5], [-0.5, 1]]).margin()
 
 
 def test_cloning_a_block_keeps_variables_from_outside():
@@ -317,7 +318,9 @@ def test_bad_matrices_are_refused_by_name(case):
         ({"rays": np.eye(3), "facets": np.eye(3)}, "exclude"),
     ],
 )
-@pytest.mark.parametrize("kind", [DoublyNonnegativeCone, CompletelyPositiveCone])
+@pytest.mark.parametrize(
+    "kind", [DoublyNonnegativeCone, CompletelyPositiveCone, CopositiveCone]
+)
 def test_bad_options_are_refused(kind, options, words):
     m = ConcreteModel()
     with pytest.raises((InputError, InputTypeError), match=words):

@@ -22,6 +22,7 @@ from pyomo.opt import WriterFactory
 
 from pyomo_relu.cones import (
     CompletelyPositiveCone,
+    CopositiveCone,
     DoublyNonnegativeCone,
     PSDCone,
     cone_data_objects,
@@ -30,7 +31,7 @@ from pyomo_relu.cones import (
 from pyomo_relu.cones.membership import WALKERS, MembershipExpression
 from pyomo_relu.errors import InputError, UnsupportedConeError
 
-KINDS = [PSDCone, DoublyNonnegativeCone, CompletelyPositiveCone]
+KINDS = [PSDCone, DoublyNonnegativeCone, CompletelyPositiveCone, CopositiveCone]
 FILE_WRITERS = [
     *("nl_v1", "nl_v2", "lp_v1", "lp_v2", "cpxlp_v1", "cpxlp_v2"),
     *("mps", "gams", "gams_writer_v2", "bar"),
