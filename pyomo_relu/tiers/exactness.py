@@ -31,6 +31,7 @@ from pyomo.repn import generate_standard_repn
 
 from pyomo_relu.cones import (
     ConeData,
+    CopositiveConeData,
     cone_data_objects,
     is_cone_guard,
 )
