@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pyomo.contrib.solver.common.results import TerminationCondition
 from pyomo.contrib.solver.common.util import NoSolutionError
 from pyomo.environ import value
 
@@ -19,7 +20,7 @@ from pyomo_relu.errors import InputError, InputTypeError, SolverError
 from pyomo_relu.losses import SquaredLoss
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
-from pyomo_relu.programs import build_completely_positive
+from pyomo_relu.programs import build_completely_positive, build_copositive
 from pyomo_relu.programs.network_program import MAX_CELLS
 from pyomo_relu.recovery import improvements, recover_network
 from pyomo_relu.solvers import solve
@@ -36,6 +37,8 @@ _TOLERANCES = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
 _MAX_LEVEL = 3
 #: Cells with a second moment below this part of the largest hold no neuron.
 _EMPTY = 1e-6
+#: Status of a round whose solver converged.
+_CONVERGED = TerminationCondition.convergenceCriteriaSatisfied.name
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,10 @@ def train(
     interrupted = False
     try:
         model = run.round()
+        if run.gap > gap and run.history[-1].status != _CONVERGED:
+            # Where narrow cells stop an interior point on one side of the duality, it
+            # often gets through on the other.
+            run.round(build=build_copositive)
         active: set[int] = set()
         for level in range(_MAX_LEVEL + 1):
             if run.gap <= gap or not cells.complete:
@@ -244,11 +251,16 @@ class _Run:
     def gap(self) -> float:
         return np.inf if self.certificate is None else self.certificate.gap
 
-    def round(self, level: int = 0, targets: list[int] | None = None) -> Any:
+    def round(
+        self,
+        level: int = 0,
+        targets: list[int] | None = None,
+        build: Callable[[TrainingProblem, Cells], Any] = build_completely_positive,
+    ) -> Any:
         """Build, relax, solve, recover and certify once."""
         self.report("building the program")
-        model = build_completely_positive(self.problem, self.cells)
-        tier = "dnn"
+        model = build(self.problem, self.cells)
+        tier = "dnn" if build is build_completely_positive else "dnn of the dual"
         if targets is not None:
             tier = f"partition(level={level}) + dnn"
             relax(

@@ -199,3 +199,13 @@ def test_bad_arguments_are_refused():
     for options in ({"gap": "small"}, {"gap": None}, {"progress": 3}, {"cells": 3}):
         with pytest.raises(InputTypeError, match="must"):
             train([[1.0]], [1.0], 0.1, **options)
+
+
+def test_where_one_side_of_the_duality_stalls_the_other_is_tried():
+    """Two samples 1e-3 from parallel: the primal ends in a numerical error."""
+    rng = np.random.default_rng(511)
+    Y = rng.normal(size=(3, 1))
+    X = rng.normal(size=(3, 2))
+    result = train(X, Y / np.linalg.norm(Y), beta=0.05)
+    assert result.certificate.gap < 1e-6
+    assert [r.tier for r in result.history][:2] == ["dnn", "dnn of the dual"]
