@@ -93,7 +93,8 @@ def bound_direction(model: Any) -> BoundDirection:
     ``relu.partition`` never changes the side. ``relu.dnn`` is exact for a cone with
     at most four cone coordinates, with rays of rank at most three, with at most four
     facets, or with one free coordinate when the model weighs the leading block by one
-    semidefinite matrix only, as weight decay does (design, Tiers). That a cone with
+    semidefinite matrix only, as weight decay does, or, for a copositive cone, when
+    that block is a constant semidefinite matrix (design, Tiers). That a cone with
     rays is seen through them is what its author promised. A cone that its owner
     deactivated without a tier is not a part of the model.
 

@@ -13,7 +13,9 @@ as weight decay does. The dual asks for
 By Farkas there are p, q of norm at most :math:`\beta` with
 :math:`s = S^{1/2} p - h \ge 0` and :math:`t = S^{1/2} q + h \ge 0`; with
 :math:`N = (s t^T + t s^T)/2 \ge 0` and a suitable :math:`\nu > 1`,
-:math:`\beta^2 S - h h^T - \nu N` is positive semidefinite: the same bound.
+:math:`\beta^2 S - h h^T - \nu N` is positive semidefinite: the same bound. The same
+argument shows that a copositive matrix with a constant S >= 0 for its leading block and
+one free coordinate is in :math:`S_+ + N`.
 """
 
 from __future__ import annotations

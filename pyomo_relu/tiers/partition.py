@@ -1,4 +1,4 @@
-r"""`relu.partition`: one completely positive cone a simplicial piece.
+r"""`relu.partition`: one cone a simplicial piece.
 
 If the cones of the columns of :math:`R P_T` cover the cone of the columns of R, then
 
@@ -6,8 +6,14 @@ If the cones of the columns of :math:`R P_T` cover the cone of the columns of R,
           \begin{bmatrix} P_T & \\ & I \end{bmatrix}^T, \quad
           M_T \in \mathrm{CP}(R_+^{k_T} \times R^c)
 
-gives the same program: every :math:`u = R a, a \ge 0` is in a piece (design, Tiers).
-Bisecting the pieces again makes the doubly nonnegative tier tighter.
+gives the same program: every :math:`u = R a, a \ge 0` is in a piece. A matrix is
+copositive exactly when it is so on every piece:
+
+.. math:: \begin{bmatrix} P_T & \\ & I \end{bmatrix}^T M
+          \begin{bmatrix} P_T & \\ & I \end{bmatrix}
+          \in \mathrm{COP}(R_+^{k_T} \times R^c)
+
+(design, Tiers). Bisecting the pieces again makes the doubly nonnegative tier tighter.
 """
 
 from __future__ import annotations
@@ -22,7 +28,12 @@ from pyomo.environ import Block
 from pyomo_relu.cones import (
     CompletelyPositiveCone,
     CompletelyPositiveConeData,
+    Cone,
     ConeData,
+    CopositiveCone,
+    CopositiveConeData,
+    DoublyNonnegativeCone,
+    DoublyNonnegativeConeData,
 )
 from pyomo_relu.errors import InputError
 from pyomo_relu.tiers.base import (
@@ -33,7 +44,9 @@ from pyomo_relu.tiers.base import (
     register_tier,
     tier_config,
 )
-from pyomo_relu.tiers.linking import write_linked
+from pyomo_relu.tiers.linking import write_congruent, write_linked
+from pyomo_relu.tiers.on_demand import lacks_factors
+from pyomo_relu.tiers.replacement import source_cone
 from pyomo_relu.tiers.triangulation import bisect, triangulate
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -54,18 +67,36 @@ def _partition_config() -> ConfigDict:
             piece in two along its longest edge.""",
         ),
     )
+    config.declare(
+        "on_demand",
+        ConfigValue(
+            default=False,
+            domain=bool,
+            description="whether to split only where the solution asks for it",
+            doc="""
+            Look at the values of a model that has been relaxed by relu.dnn and solved,
+            and split only cones that are active, not exact anyway, and whose matrix is
+            not yet found to be completely positive. A simplicial cone is bisected at
+            least once. Solve again, and repeat, until nothing is split any more.""",
+        ),
+    )
     return config
 
 
 @register_tier(
-    "relu.partition", "Split completely positive cones into simplicial pieces."
+    "relu.partition",
+    "Split completely positive and copositive cones into simplicial pieces.",
 )
 class PartitionTier(Tier):
-    """Split each completely positive cone into cones of simplicial pieces.
+    """Split completely positive and copositive cones into cones of simplicial pieces.
 
     The same program, on which the doubly nonnegative tier is at least as tight, and
     exact for rays of rank at most four. A cone without `rays` is its own single piece
     until it is bisected; a simplicial cone stays as it is.
+
+    A doubly nonnegative cone is split where it stands for a completely positive one:
+    partition and `relu.dnn` give the same in either order. Others stay as they are,
+    since the pieces of their matrices do not sum up to them.
 
     Examples
     --------
@@ -86,26 +117,80 @@ class PartitionTier(Tier):
         CompletelyPositiveConeData: Bridge(
             "one completely positive cone a simplicial piece", "same", "-", "always"
         ),
+        CopositiveConeData: Bridge(
+            "one copositive cone a simplicial piece", "same", "-", "always"
+        ),
+        DoublyNonnegativeConeData: Bridge(
+            "one doubly nonnegative cone a simplicial piece, where relu.dnn made it",
+            "same",
+            "SDP",
+        ),
     }
     CONFIG: ClassVar[ConfigDict] = _partition_config()
 
     def replace(self, component: Any, cones: list[ConeData], config: Any) -> Created:
-        """Add the block of the pieces: matrices, cones and linking rows."""
-        covers = [pieces(cone, config.level) for cone in cones]
-        # One piece that needs all rays is the cone itself.
-        split = [
-            len(cover) > 1 or cover[0].shape[0] > cover[0].shape[1] for cover in covers
+        """Add the block of the pieces: cones, and what links them to the matrices."""
+        if config.level is None:  # Pyomo lets that pass without asking the domain
+            raise InputError("relu.partition: level must be 0 or more; got None.")
+        wanted = [_has_pieces(cone) for cone in cones]
+        if config.on_demand and any(wanted):
+            wanted = lacks_factors(cones)
+        covers = [
+            _cover(cone, config) if w else None
+            for cone, w in zip(cones, wanted, strict=True)
         ]
-        if not any(split):
+        parts = [
+            (cone, cover)
+            for cone, cover in zip(cones, covers, strict=True)
+            if cover is not None
+        ]
+        if not parts:
             return Created(None, [None for _ in cones])
-        some = [
-            (c, cover) for c, cover, s in zip(cones, covers, split, strict=True) if s
-        ]
         block = add_beside(component, "partition", Block(concrete=True))
-        leaves = iter(write_linked(block, some, CompletelyPositiveCone))
+        links: tuple[Any, ...] = ()
+        if isinstance(component, CopositiveCone):
+            split = write_congruent(block, parts, CopositiveCone)
+        else:
+            is_relaxed = isinstance(component, DoublyNonnegativeCone)
+            kind = DoublyNonnegativeCone if is_relaxed else CompletelyPositiveCone
+            split = write_linked(block, parts, kind)
+            links = (block.linking,)
+        leaves = iter(split)
         return Created(
-            block, [next(leaves) if s else None for s in split], (block.linking,)
+            block, [None if cover is None else next(leaves) for cover in covers], links
         )
+
+    def _targeted(self, target: Any) -> list[ConeData]:
+        cones = super()._targeted(target)
+        for cone in cones:
+            if isinstance(target, (Cone, ConeData)) and not _has_pieces(cone):
+                raise InputError(
+                    f"{cone.name!r} was written as a doubly nonnegative cone, and its "
+                    "matrix need not be a sum of doubly nonnegative pieces. "
+                    "relu.partition splits completely positive and copositive cones, "
+                    "and doubly nonnegative ones that relu.dnn has put in place of "
+                    "completely positive ones; leave the cone out of targets."
+                )
+        return cones
+
+
+def _has_pieces(cone: ConeData) -> bool:
+    """Whether a cone is, or stands for, one that is the sum of those of its pieces."""
+    return not isinstance(cone, DoublyNonnegativeConeData) or isinstance(
+        source_cone(cone), CompletelyPositiveConeData
+    )
+
+
+def _cover(cone: ConeData, config: Any) -> list[Array] | None:
+    """Return the pieces of a cone, None where the cone itself is the only one."""
+    cover = pieces(cone, config.level)
+    if len(cover) > 1:
+        return cover
+    if config.on_demand:
+        return pieces(cone, 1)
+    # One piece that needs all rays is the cone itself.
+    is_itself = cover[0].shape[0] == cover[0].shape[1]
+    return None if is_itself else cover
 
 
 def pieces(cone: ConeData, level: int = 0) -> list[Array]:
@@ -114,7 +199,8 @@ def pieces(cone: ConeData, level: int = 0) -> list[Array]:
     Parameters
     ----------
     cone : cone data
-        A completely positive cone, with or without rays.
+        A completely positive or copositive cone, with or without rays, or one in place
+        of a completely positive one.
     level : int
         How often to bisect.
 

@@ -1,6 +1,7 @@
 r"""`relu.psd`: positive semidefinite alone; for networks, the gated network.
 
-.. math:: \mathrm{CP}_m \subseteq \mathrm{DNN}_m \subseteq S_+^m
+.. math:: \mathrm{CP}_m \subseteq \mathrm{DNN}_m \subseteq S_+^m \subseteq
+          \mathrm{DNN}_m^* \subseteq \mathrm{COP}_m
 
 (design, Tiers).
 
@@ -10,6 +11,11 @@ and more rays than their rank leave A undetermined. The model sees A only throug
 rays serves as well, with P such that :math:`R P = Q`:
 
 .. math:: A = P U P^T, \quad W = P V, \quad [[U, V], [V^T, G]] \in S_+
+
+A copositive matrix is :math:`\mathrm{diag}(R, I)^T M' \mathrm{diag}(R, I)` by the
+promise of its rays, and semidefinite exactly when
+:math:`\mathrm{diag}(Q, I)^T M' \mathrm{diag}(Q, I)
+= \mathrm{diag}(P, I)^T M \mathrm{diag}(P, I)` is.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ from pyomo.environ import Block
 from pyomo_relu.cones import (
     CompletelyPositiveConeData,
     ConeData,
+    CopositiveConeData,
     DoublyNonnegativeConeData,
     PSDCone,
 )
@@ -36,7 +43,7 @@ from pyomo_relu.tiers.base import (
     replace_by,
     tier_config,
 )
-from pyomo_relu.tiers.linking import write_linked
+from pyomo_relu.tiers.linking import write_congruent, write_linked
 from pyomo_relu.tiers.triangulation import TOLERANCE
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -46,14 +53,17 @@ __all__ = ["PSDTier"]
 
 @register_tier(
     "relu.psd",
-    "Replace completely positive and doubly nonnegative cones by semidefinite ones.",
+    "Replace completely positive, doubly nonnegative and copositive cones by "
+    "semidefinite ones.",
 )
 class PSDTier(Tier):
-    """Replace each completely positive or doubly nonnegative cone by the PSD cone.
+    """Replace completely positive and copositive cones by the PSD cone between them.
 
-    A lower bound for a minimisation. A cone with `rays` R becomes a semidefinite
-    matrix of order ``rank(R) + free`` in an orthonormal basis, which is the `rays` of
-    the new cone, with rows that link the two; any other keeps its matrix.
+    A lower bound for a minimisation over completely positive or doubly nonnegative
+    cones, an upper bound for one over copositive cones. A cone with `rays` R becomes a
+    semidefinite matrix of order ``rank(R) + free`` in an orthonormal basis, which is
+    the `rays` of the new cone; unless it is copositive, rows link the two. A cone
+    without `rays` keeps its matrix.
 
     Examples
     --------
@@ -70,10 +80,13 @@ class PSDTier(Tier):
     lower
     """
 
-    bridges: ClassVar[Mapping[type[ConeData], Bridge]] = dict.fromkeys(
-        (CompletelyPositiveConeData, DoublyNonnegativeConeData),
-        Bridge("M positive semidefinite", "outer", "SDP"),
-    )
+    bridges: ClassVar[Mapping[type[ConeData], Bridge]] = {
+        **dict.fromkeys(
+            (CompletelyPositiveConeData, DoublyNonnegativeConeData),
+            Bridge("M positive semidefinite", "outer", "SDP"),
+        ),
+        CopositiveConeData: Bridge("M positive semidefinite", "inner", "SDP"),
+    }
     CONFIG: ClassVar[ConfigDict] = tier_config("relu.psd")
 
     def replace(self, component: Any, cones: list[ConeData], config: Any) -> Created:
@@ -82,6 +95,8 @@ class PSDTier(Tier):
             return replace_by(PSDCone, "psd", component, cones)
         parts = [(cone, [_orthonormal(cone)]) for cone in cones]
         block = add_beside(component, "psd", Block(concrete=True))
+        if isinstance(cones[0], CopositiveConeData):
+            return Created(block, write_congruent(block, parts, PSDCone))
         return Created(block, write_linked(block, parts, PSDCone), (block.linking,))
 
 

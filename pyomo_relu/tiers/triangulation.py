@@ -19,7 +19,7 @@ from pyomo_relu.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["bisect", "facet_incidence", "rank", "triangulate"]
+__all__ = ["bisect", "facet_incidence", "facet_normals", "rank", "triangulate"]
 
 #: A ray is on a hyperplane when their unit vectors are this close to orthogonal, in
 #: coordinates in which the rays are well spread.
@@ -87,9 +87,6 @@ def triangulate(rays: Array, tolerance: float = TOLERANCE) -> np.ndarray:
 def facet_incidence(rays: Array, tolerance: float = TOLERANCE) -> np.ndarray:
     """Return which rays lie on which facets of the cone that they span.
 
-    The double description method on the dual cone ``{y : R^T y >= 0}``, whose extreme
-    rays are the facet normals.
-
     Parameters
     ----------
     rays : (r, m) float array
@@ -107,7 +104,48 @@ def facet_incidence(rays: Array, tolerance: float = TOLERANCE) -> np.ndarray:
     InputError
         The cone is not pointed.
     """
-    points = _spread(rays)
+    return _double_description(_spread(rays)[0], tolerance)[1]
+
+
+def facet_normals(rays: Array, tolerance: float = TOLERANCE) -> Array:
+    """Return the inward facet normals of the cone that some rays span.
+
+    Parameters
+    ----------
+    rays : (r, m) float array
+        Nonzero columns.
+    tolerance : float
+        A ray counts as on a facet's hyperplane when it is this close to it.
+
+    Returns
+    -------
+    (f, r) float array
+        Unit rows F in the span of the rays: a vector u of that span is in the cone
+        exactly when ``F u >= 0``.
+
+    Raises
+    ------
+    InputError
+        The cone is not pointed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> facet_normals(np.array([[1.0, 1.0, 2.0], [0.0, 1.0, 1.0]])).round(4)
+    array([[ 0.7071, -0.7071],
+           [ 0.    ,  1.    ]])
+    """
+    points, back = _spread(rays)
+    normals, _ = _double_description(points, tolerance)
+    return _unit((normals @ back.T).T).T
+
+
+def _double_description(points: Array, tolerance: float) -> tuple[Array, np.ndarray]:
+    """Return unit facet normals (f, s) and incidence (f, m) of well spread points.
+
+    The double description method on the dual cone ``{y : P^T y >= 0}``, whose extreme
+    rays are the facet normals.
+    """
     s, m = points.shape
     order = _independent_first(points)
     base, rest = order[:s], order[s:]
@@ -143,7 +181,8 @@ def facet_incidence(rays: Array, tolerance: float = TOLERANCE) -> np.ndarray:
             "pointed cone can be partitioned into simplicial ones; give the rays of "
             "a cell, or drop rays that are opposite to others."
         )
-    return np.unique(tight, axis=0)
+    tight, first = np.unique(tight, axis=0, return_index=True)
+    return normals[first], tight
 
 
 def bisect(rays: Array) -> tuple[Array, Array]:
@@ -183,13 +222,16 @@ def _unit(columns: Array) -> Array:
     return columns / np.linalg.norm(columns, axis=0)
 
 
-def _spread(rays: Array) -> Array:
+def _spread(rays: Array) -> tuple[Array, Array]:
     """Map the rays linearly into their span so that they are spread evenly there.
 
     Incidences do not change under a linear map, but a narrow cone becomes a wide one.
+    Returns the unit images (s, m), and T (r, s) such that the normal y of a facet of
+    the images is the normal T y of that facet of the rays.
     """
-    _, singular, right = np.linalg.svd(_unit(rays), full_matrices=False)
-    return _unit(right[: int((singular > TOLERANCE).sum())])
+    left, singular, right = np.linalg.svd(_unit(rays), full_matrices=False)
+    kept = singular > TOLERANCE
+    return _unit(right[kept]), left[:, kept] / singular[kept]
 
 
 def _independent_first(points: Array) -> list[int]:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import nnls
 from scipy.spatial import ConvexHull
 
 from pyomo_relu.errors import InputError
 from pyomo_relu.tiers.triangulation import (
     bisect,
     facet_incidence,
+    facet_normals,
     rank,
     triangulate,
 )
@@ -83,6 +85,37 @@ def test_degenerate_polytopes(points, facets, content):
     assert (corners >= 1).all()
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(0, 6), st.integers(0, 2))
+def test_facet_normals_say_what_is_in_the_cone(seed, s, more, codimension):
+    """Against nonnegative least squares, in a subspace too."""
+    rng = np.random.default_rng(seed)
+    frame = np.linalg.qr(rng.normal(size=(s + codimension, s)))[0]
+    rays = frame @ lift(rng.normal(size=(s - 1, s + more)))
+    rays *= rng.uniform(0.1, 10, size=rays.shape[1])
+    if rank(rays) < s:
+        return
+    normals = facet_normals(rays)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1.0)
+    np.testing.assert_allclose(frame @ (frame.T @ normals.T), normals.T, atol=1e-9)
+    sides = normals @ (rays / np.linalg.norm(rays, axis=0))
+    assert sides.min() > -1e-9
+    assert ((np.abs(sides) < 1e-9) == facet_incidence(rays)).all()
+    directions = frame @ rng.normal(size=(s, 60)) + rays.mean(axis=1, keepdims=True)
+    for direction in directions.T / np.linalg.norm(directions, axis=0)[:, None]:
+        inside, margin = nnls(rays, direction)[1] < 1e-9, (normals @ direction).min()
+        assert inside == (margin >= 0) or abs(margin) < 1e-8
+
+
+def test_facet_normals_of_a_narrow_cone():
+    rays = lift(CUBE * 1e-5)
+    normals = facet_normals(rays)
+    expected = np.hstack([np.vstack([np.eye(3), -np.eye(3)]), np.full((6, 1), 1e-5)])
+    np.testing.assert_allclose(
+        sorted(normals.round(12).tolist()), sorted(expected.tolist()), atol=1e-9
+    )
+
+
 def test_a_cone_within_a_subspace():
     rng = np.random.default_rng(1)
     square = lift(np.array([[1.0, -1, -1, 1], [1, 1, -1, -1]]))
@@ -116,6 +149,8 @@ def test_one_ray_given_several_times():
 def test_a_cone_that_contains_a_line_is_refused(rays):
     with pytest.raises(InputError, match="contains a line"):
         triangulate(np.asarray(rays))
+    with pytest.raises(InputError, match="contains a line"):
+        facet_normals(np.asarray(rays))
 
 
 @settings(max_examples=30, deadline=None)
