@@ -77,7 +77,7 @@ def _partition_config() -> ConfigDict:
             Look at the values of a model that has been relaxed by relu.dnn and solved,
             and split only cones that are active, not exact anyway, and whose matrix is
             not yet found to be completely positive. A simplicial cone is bisected at
-            least once. Solve again, and repeat, until nothing is split any more.""",
+            least once. Solve again, and repeat, until the number of cones stays.""",
         ),
     )
     return config

@@ -62,9 +62,10 @@ class RaysTier(Tier):
     """Look at one cone coordinate at a time, with all free ones.
 
     An upper bound for a minimisation over completely positive cones: a group lasso.
-    Its blocks are second-order cones of order three, and linear rows where there is no
-    free coordinate; where the model sees an entry of G beside its diagonal, they are
-    semidefinite. A lower bound for a minimisation over copositive cones.
+    Its blocks are second-order cones of order three; where the model sees an entry of G
+    beside its diagonal, they are semidefinite. A lower bound for a minimisation over
+    copositive cones, by semidefinite blocks. Without free coordinates linear rows are
+    enough for both.
 
     Examples
     --------
@@ -128,17 +129,22 @@ class RaysTier(Tier):
         is_copositive = isinstance(cones[0], CopositiveConeData)
         untied = None if is_copositive else _untied(cones, triangles)
         block = add_beside(component, "rays", Block(concrete=True))
+        if is_copositive and not any(cone.free for cone in cones):
+            diagonal = triangles.entries.map(pick(triangles.diagonal, len(triangles)))
+            rows = write_rows(block, "diagonal", triangles.row_index, diagonal)
+            return Created(block, [[] for _ in cones], (rows,))
         if untied is not None:
             links = _write_arrows(block, triangles)
             return Created(block, [[] for _ in cones], links, untied)
-        parts = [
-            (cone, np.hsplit(np.eye(m), m))
-            for cone in cones
-            for m in [cone.order - cone.free]
-        ]
+        parts = [(cone, _coordinates(cone.order - cone.free)) for cone in cones]
         if is_copositive:
             return Created(block, write_congruent(block, parts, PSDCone))
         return Created(block, write_linked(block, parts, PSDCone), (block.linking,))
+
+
+def _coordinates(m: int) -> list[Array]:
+    """Return each cone coordinate as a column (m, 1)."""
+    return np.hsplit(np.eye(m), m)
 
 
 def _untied(cones: list[ConeData], triangles: Triangles) -> tuple[Any, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,7 +25,6 @@ from pyomo_relu import (
 )
 from pyomo_relu.cones import (
     CompletelyPositiveCone,
-    CopositiveCone,
     CopositiveConeData,
     DoublyNonnegativeCone,
     DoublyNonnegativeConeData,
@@ -242,7 +242,7 @@ def test_refinement_on_demand_ends_at_the_truth():
         solve(model, raise_exception_on_nonoptimal_result=False)
         values.append(value(model.o))
     assert values[0] < -1e-3
-    assert all(a <= b + 1e-6 for a, b in zip(values, values[1:], strict=False))
+    assert all(a <= b + 1e-6 for a, b in pairwise(values))
     assert values[-1] == pytest.approx(0.0, abs=1e-5)
 
 
