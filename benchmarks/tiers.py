@@ -42,7 +42,7 @@ from tests.instances import horn_instance, reference_data
 CHAINS: list[tuple[str, dict[str, Any], list[tuple[str, dict[str, Any]]]]] = [
     ("primal", {}, [("psd", {})]),
     ("primal", {}, [("minors", {})]),
-    ("primal", {}, [("cuts", {})]),
+    ("primal", {}, [("cuts", {"tolerance": 1e-5, "time_limit": 30})]),
     ("primal", {"description": "facets"}, [("dnn", {})]),
     ("primal", {}, [("dnn", {})]),
     ("primal", {}, [("sos", {"level": 1})]),
