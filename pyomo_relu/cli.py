@@ -19,6 +19,7 @@ try:
     import click
     import pandas as pd
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 except ImportError as error:
     raise MissingExtraError(
@@ -350,14 +351,19 @@ def tiers_command(style: str) -> None:
     if style == "markdown":
         click.echo(tier_table_markdown(), nl=False)
         return
-    table = Table(show_lines=True)
-    for heading in ("tier", "cone", "becomes", "bound", "solver", "exact"):
-        table.add_column(heading, no_wrap=heading in ("tier", "bound", "solver"))
-    for row in tier_table():
-        table.add_row(
-            row.tier, row.cone, row.becomes, row.bound, row.solver_class, row.exact
-        )
-    Console().print(table)
+    console = Console()
+    rows = tier_table()
+    for cone in dict.fromkeys(row.cone for row in rows):
+        table = Table(title=f"{cone} cones", title_justify="left", show_lines=True)
+        for heading in ("tier", "bound", "solver"):
+            table.add_column(heading, no_wrap=True)
+        for heading in ("becomes", "exact"):
+            table.add_column(heading, ratio=2 if heading == "becomes" else 1)
+        for row in rows:
+            if row.cone == cone:
+                cells = row.tier, row.bound, row.solver_class, row.becomes, row.exact
+                table.add_row(*map(escape, cells))
+        console.print(table)
 
 
 def _print_result(result: TrainingResult, name: str, gap: float) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pyomo_relu import ReLUNetwork, TrainingProblem, certify
 from pyomo_relu.__main__ import main
+from pyomo_relu.tiers import tier_table, tier_table_markdown
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 TABLE = "a,b,y,kind\n1,0,1,red\n0,1,2,blue\n1,1,2,red\n-1,2,1,blue\n"
@@ -254,6 +255,7 @@ class Interrupt:
 
 sys.meta_path.insert(0, Interrupt())
 from pyomo_relu.__main__ import main
+from pyomo_relu.tiers import tier_table, tier_table_markdown
 main()
 """
     done = subprocess.run(
@@ -282,3 +284,11 @@ def test_an_unproved_gap_is_an_exit_status(run, table, tmp_path):
 def test_version_and_help(run):
     assert run_process("--version").stdout.startswith("pyomo-relu")
     assert "--standardize" in run("train", "--help").stdout
+
+
+def test_the_tiers_are_listed(run):
+    done = run("tiers")
+    assert done.returncode == 0
+    for row in tier_table():
+        assert row.tier in done.stdout
+    assert run("tiers", "--format", "markdown").stdout == tier_table_markdown()

@@ -133,6 +133,8 @@ class _Moment:
 
     def neurons(self, program: NetworkProgram, tolerance: float) -> tuple[Array, Array]:
         """Return first (r, p) and second layer (p, c)."""
+        if self.is_network and len(self.A) <= 2:
+            return self._at_most_two()
         if self.is_network:
             R, U, V, normals = self.R, self.A, self.W, np.eye(len(self.A))
         else:
@@ -143,6 +145,22 @@ class _Moment:
         # v_k from V = sum u_k v_k^T: U^+ V, read off at each factor.
         inverse = np.linalg.pinv(U, rcond=tolerance, hermitian=True)
         return R @ factors, factors.T @ inverse @ V
+
+    def _at_most_two(self) -> tuple[Array, Array]:
+        r"""Return the neurons in the cone of one or two rays.
+
+        The square root of a nonnegative 2-by-2 matrix is nonnegative:
+
+        .. math::
+
+            \sqrt A = (A + \sqrt{\det A}\, I)
+                / \sqrt{\mathrm{tr} A + 2 \sqrt{\det A}}
+        """
+        A = np.maximum(self.A, 0.0)
+        root = np.sqrt(max(float(np.linalg.det(A)), 0.0)) if len(A) == 2 else 0.0
+        B = (A + root * np.eye(len(A))) / np.sqrt(np.trace(A) + 2.0 * root)
+        # Directions that carry less than this are an interior point's.
+        return self.R @ B, np.linalg.pinv(B, rcond=1e-3) @ self.W
 
     def _normals(self, program: NetworkProgram) -> Array:
         """Return unit facet normals of the cell, or of its piece."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from pyomo.common.config import ConfigDict, ConfigValue, IsInstance
 from pyomo.common.errors import MouseTrap
+from pyomo.common.gc_manager import PauseGC
 from pyomo.core.base import (
     ReverseTransformationToken,
     Transformation,
@@ -19,7 +20,7 @@ from pyomo.core.util import target_list
 from pyomo.gdp.util import is_child_of
 
 from pyomo_relu.cones import Cone, ConeData, cone_data_objects
-from pyomo_relu.errors import InputError, InputTypeError
+from pyomo_relu.errors import InputError, InputTypeError, PyomoReluError
 from pyomo_relu.tiers.replacement import (
     Replacement,
     forget_replacement,
@@ -135,6 +136,8 @@ class Tier(Transformation):
     #: Whether nothing is lost where there is one free coordinate and the model weighs
     #: the leading block by one semidefinite matrix only.
     exact_if_weighed_by_one_matrix: ClassVar[bool] = False
+    #: Whether pieces of its leaves are its leaves of pieces.
+    commutes_with_partition: ClassVar[bool] = False
     #: Whether the leaves' matrices are moments of vectors in the cone of their own
     #: `rays`, so that solutions of a network program are networks.
     leaves_are_networks: ClassVar[bool] = False
@@ -187,6 +190,21 @@ class Tier(Transformation):
         return None
 
     @classmethod
+    def stale(cls, cone: ConeData, replacement: Replacement) -> str | None:
+        """Return why a replacement does not stand for a cone any more, as a clause.
+
+        Components that are gone or inactive are looked for by others.
+
+        Parameters
+        ----------
+        cone : cone data
+            A cone that the tier has replaced.
+        replacement : Replacement
+            What by.
+        """
+        return None
+
+    @classmethod
     def loses_nothing(cls, cone: ConeData) -> str | None:
         """Return why the tier is exact for a cone, as words after "with".
 
@@ -202,25 +220,19 @@ class Tier(Transformation):
             raise InputTypeError(
                 f"{self.name} takes a model or block; got {type(model).__name__}."
             )
-        unknown = sorted(set(kwds) - set(self.CONFIG) - {"options"})
-        if unknown:
-            raise InputError(
-                f"{self.name} has no option {unknown[0]!r}; its options are "
-                f"{', '.join(sorted(self.CONFIG))}."
-            )
-        try:
-            config = self.CONFIG(kwds.pop("options", {}))
-            config.set_value(kwds)
-        except ValueError as error:
-            raise InputError(f"{self.name}: {error}") from error
+        config = self._configure({**(kwds.pop("options", None) or {}), **kwds})
         if config.reverse is not None:
             self._reverse(model, config)
             return None
         made: dict[str, list[Any]] = {"components": [], "cones": []}
         try:
-            for component, cones in self._select(model, config.targets):
-                self._replace_one(component, cones, config, made)
-        except Exception:
+            # Many small objects are made and few dropped: the collector would only
+            # walk.
+            with PauseGC():
+                for component, cones in self._select(model, config.targets):
+                    self._replace_one(component, cones, config, made)
+        except BaseException:
+            # Ctrl-C too must not leave a model half made.
             _undo(made)
             raise
         return ReverseTransformationToken(
@@ -229,6 +241,33 @@ class Tier(Transformation):
             (model,) if config.targets is None else config.targets,
             made,
         )
+
+    def _configure(self, options: dict[str, Any]) -> Any:
+        """Return the configuration of one call, names and values checked."""
+        unknown = sorted(set(options) - set(self.CONFIG))
+        if unknown:
+            raise InputError(
+                f"{self.name} has no option {unknown[0]!r}; its options are "
+                f"{', '.join(sorted(self.CONFIG))}."
+            )
+        config = self.CONFIG()
+        for name, choice in options.items():
+            entry = config.get(name)
+            default = config[name]
+            try:
+                if choice is None and default is not None:
+                    raise ValueError("None is no choice here.")
+                entry.set_value(choice)
+            except PyomoReluError:
+                raise
+            except (TypeError, ValueError) as error:
+                # Pyomo puts the names of functions before what they say.
+                reason = str(error).rpartition("Error: ")[2].strip().rstrip(".")
+                raise InputError(
+                    f"{self.name} cannot take {name}={choice!r}: {reason}. "
+                    f"{name}: {entry._description}, by default {default!r}."
+                ) from error
+        return config
 
     def _replace_one(
         self, component: Any, cones: list[ConeData], config: Any, made: Any
@@ -246,6 +285,7 @@ class Tier(Transformation):
                     created.component,
                     (component, *{leaf.parent_component(): None for leaf in leaves}),
                     created.links,
+                    tuple(map(len, created.links)),
                     created.unlinked,
                 )
                 keep_replacement(cone, replacement)
@@ -270,6 +310,13 @@ class Tier(Transformation):
             cones.update((id(cone), cone) for cone in self._targeted(target))
         groups: dict[int, tuple[Any, list[ConeData]]] = {}
         for cone in cones.values():
+            earlier = replacement_of(cone)
+            if earlier is not None:
+                raise InputError(
+                    f"cone {cone.name!r} was replaced by {earlier.tier} and has been "
+                    "activated since, so that what replaced it is in force beside it. "
+                    f"Deactivate it, or reverse {earlier.tier} by its token."
+                )
             component = cone.parent_component()
             groups.setdefault(id(component), (component, []))[1].append(cone)
         return list(groups.values())
@@ -296,7 +343,9 @@ class Tier(Transformation):
                 "takes cones, or blocks that contain them."
             )
         if not cones:
-            raise InputError(f"target {target.name!r} has no active {kinds} cone.")
+            raise InputError(
+                f"target {target.name!r} has no active {kinds} cone{_by_rows(target)}."
+            )
         return cones
 
     def _reverse(self, model: Any, config: Any) -> None:
@@ -339,6 +388,18 @@ class Tier(Transformation):
                     )
         _undo(made)
         made.clear()
+
+
+def _by_rows(target: Any) -> str:
+    """Return what to say of a cone for which rows stand, and no cone."""
+    for cone in [target] if isinstance(target, ConeData) else target.values():
+        replacement = replacement_of(cone) if isinstance(cone, ConeData) else None
+        if replacement is not None and not replacement.leaves:
+            return (
+                f": rows of {replacement.tier} stand for it. Reverse that first, by "
+                "the token that it returned"
+            )
+    return ""
 
 
 def _undo(made: dict[str, list[Any]]) -> None:

@@ -62,9 +62,8 @@ class DiagonallyDominantTier(Tier):
     """Replace each cone by the diagonally dominant matrices that it contains.
 
     An upper bound for a minimisation, with linear rows only: new variables are at
-    least the absolute values of the entries off the diagonal. A dominant matrix stays
-    dominant when coordinates are scaled by one factor only: the tier is tightest where
-    rays have unit length.
+    least the absolute values of the entries beside the diagonal. It depends on the
+    scale of the coordinates: for networks, give the rays unit length.
 
     Examples
     --------

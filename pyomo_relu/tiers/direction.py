@@ -162,6 +162,7 @@ def _judge_what_is_lost(model: BlockData, originals: Any, sides: _Sides) -> None
     lost = [
         loss
         for root, replacement in originals
+        if not root.active
         for loss in _lost(root, replacement, replacement.block)
     ]
     if lost:
@@ -189,12 +190,17 @@ def _judge_tiers(model: BlockData, originals: Any, sides: _Sides) -> None:
     for root, replacement in originals:
         for cone, tier, judged in _history(root, replacement):
             side = tier.bridge(cone).side
-            if side == "same":
+            # What somebody has activated again holds beside what replaced it.
+            if side == "same" or (side == "outer" and cone.active):
                 continue
             reason = tier.loses_nothing(judged)
             if reason is not None:
                 exact[tier.name, reason] += 1
-            elif tier.exact_if_weighed_by_one_matrix and root.free == 1:
+            elif (
+                side == "outer"
+                and tier.exact_if_weighed_by_one_matrix
+                and root.free == 1
+            ):
                 doubtful.append((root, tier.name))
             else:
                 changed[side][tier.name] += 1
@@ -228,7 +234,7 @@ def _originals(model: BlockData) -> list[tuple[ConeData, Replacement]]:
     return [
         (cone, replacement)
         for key, (cone, replacement) in replaced.items()
-        if key not in made and not cone.active
+        if key not in made
     ]
 
 
@@ -237,16 +243,16 @@ def _history(
 ) -> Iterator[tuple[ConeData, type[Tier], ConeData]]:
     """Yield every replacement at and below a cone: cone, tier, and what to judge.
 
-    That is the cone itself, unless what replaced it was split afterwards: then each
-    piece, since a doubly nonnegative cone in pieces is a partition whose pieces are
-    doubly nonnegative, whichever of the two came first.
+    That is the cone itself, unless the tier commutes with a partition and what replaced
+    the cone was split afterwards: then each piece. A doubly nonnegative cone in pieces
+    is a partition whose pieces are doubly nonnegative, whichever of the two came first.
     """
     if replacement is None:
         return
     tier = tier_of(replacement)
     pieces = [piece for leaf in replacement.leaves for piece in _pieces(leaf)]
     was_split = len(pieces) > len(replacement.leaves)
-    for judged in pieces if was_split else [cone]:
+    for judged in pieces if was_split and tier.commutes_with_partition else [cone]:
         yield cone, tier, judged
     for leaf in replacement.leaves:
         yield from _history(leaf, replacement_of(leaf))
@@ -283,12 +289,22 @@ def _lost(cone: ConeData, replacement: Replacement, block: Any) -> Iterator[str]
             yield from _lost(leaf, later, block)
         elif (fate := fate_of(leaf, block)) is not None:
             yield f"{leaf.name!r}, which {tier} put in place of {name!r}, {fate}"
-    for link in replacement.links:
+    stale = tier_of(replacement).stale(cone, replacement)
+    if stale is not None:
+        yield stale
+    for link, size in zip(replacement.links, replacement.sizes, strict=True):
         fate = fate_of(link, block)
-        if fate is None and not all(row.active for row in link.values()):
+        if fate is None and len(link) < size:
+            fate = "has lost members"
+        if fate is None and not all(map(_is_in_force, link.values())):
             fate = "is inactive in part"
         if fate is not None:
             yield f"{link.name!r}, which ties {tier}'s cones to {name!r}, {fate}"
+
+
+def _is_in_force(member: Any) -> bool:
+    """Whether a constraint, or a second-order cone with all its rows, is active."""
+    return bool(member.active and getattr(member, "is_intact", True))
 
 
 def _weighed_by_one_matrix(model: BlockData, cones: list[ConeData]) -> set[int]:
@@ -301,18 +317,23 @@ def _weighed_by_one_matrix(model: BlockData, cones: list[ConeData]) -> set[int]:
 
 
 def _relaxed_side(model: BlockData) -> str:
-    senses = {
-        objective.sense
-        for objective in model.component_data_objects(
-            Objective, active=True, descend_into=DESCEND
-        )
-    }
+    # A block without an objective of its own serves that of the model it is in.
+    senses = _senses(model) or _senses(model.model())
     if len(senses) > 1:
         raise InputError(
             "the model has active objectives of both senses, so its bound has no "
             "direction; deactivate all but one."
         )
     return "upper" if senses == {maximize} else "lower"
+
+
+def _senses(model: Any) -> set[Any]:
+    return {
+        objective.sense
+        for objective in model.component_data_objects(
+            Objective, active=True, descend_into=DESCEND
+        )
+    }
 
 
 def _cones(count: int) -> str:

@@ -94,6 +94,7 @@ class DoublyNonnegativeTier(Tier):
         ),
     }
     exact_if_weighed_by_one_matrix = True
+    commutes_with_partition = True
     CONFIG: ClassVar[ConfigDict] = tier_config("relu.dnn")
 
     @classmethod

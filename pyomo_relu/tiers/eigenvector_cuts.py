@@ -41,6 +41,9 @@ _MEMORY = 0.8
 #: below the 1e-9 that linear solvers drop in silence. The cut stays valid, and as deep
 #: up to the square of this.
 _SMALLEST = 4e-5
+import os
+_THR=eval(os.environ.get('THR','(4e-5,)'))
+FRAC=float(os.environ.get('FRAC','0.7'))
 
 
 class EigenvectorCuts:
@@ -110,13 +113,17 @@ class EigenvectorCuts:
             ratio = -values / scale[:, None]
             violation = max(violation, float(ratio[:, 0].max()))
             bad = ratio > tolerance
-            cuts += [_cut(places[b], vectors[b, :, i]) for b, i in _pairs(bad)]
+            cuts += [
+                _cut(places[b], vectors[b, :, i], matrices[b]) for b, i in _pairs(bad)
+            ]
             if not bad.any() or self._mean is point:
                 continue
             values, vectors = np.linalg.eigh(self._mean[places])
             depth = np.einsum("bji,bjk,bki->bi", vectors, matrices, vectors)
             bad = (values < 0.0) & (-depth > tolerance * scale[:, None])
-            cuts += [_cut(places[b], vectors[b, :, i]) for b, i in _pairs(bad)]
+            cuts += [
+                _cut(places[b], vectors[b, :, i], matrices[b]) for b, i in _pairs(bad)
+            ]
         self.pool.drop_idle(point)
         if not cuts:
             return 0.0, 0
@@ -128,9 +135,14 @@ def _pairs(mask: Any) -> Iterator[tuple[int, int]]:
     return zip(*(axis.tolist() for axis in np.nonzero(mask)), strict=True)
 
 
-def _cut(places: Any, q: Array) -> tuple[Array, Any]:
+def _cut(places: Any, q: Array, matrix: Array) -> tuple[Array, Any]:
     """Return coefficients and places of ``q' M q`` on an upper triangle."""
-    q = np.where(np.abs(q) < _SMALLEST, 0.0, q)
+    depth = q @ matrix @ q
+    for threshold in _THR:
+        p = np.where(np.abs(q) < threshold, 0.0, q)
+        if p @ matrix @ p <= FRAC * depth:
+            q = p
+            break
     i, j = triangle_places(len(q))
     weights = q[i] * q[j] * np.where(i == j, 1.0, 2.0)
     kept = weights != 0.0

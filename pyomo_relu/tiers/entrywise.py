@@ -110,7 +110,21 @@ class Triangles:
 def off_diagonal(triangles: Triangles, entries: AffineEntries, relieved: Any) -> Any:
     """Return the places beside the diagonals of entries that can make a difference.
 
-    Not those that are zero, or that N makes zero, whatever the variables are.
+    Not those that are zero whatever the variables are, nor numbers of which a
+    nonnegative matrix may take away all.
+
+    Parameters
+    ----------
+    triangles : Triangles
+        Where the entries stand.
+    entries : AffineEntries
+        t of them.
+    relieved : (t,) bool array
+        From which of the entries a nonnegative matrix may be taken.
+
+    Returns
+    -------
+    (s,) int array
     """
     nonzeros = np.diff(entries.matrix.indptr)
     vanishes = (nonzeros == 0) & (

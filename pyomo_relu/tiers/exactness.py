@@ -41,7 +41,7 @@ from pyomo_relu.cones.base import DESCEND
 from pyomo_relu.cones.entries import upper_index
 from pyomo_relu.tiers.replacement import leaf_cones
 from pyomo_relu.tiers.triangulation import rank
-from pyomo_relu.tiers.visibility import is_unrestricted
+from pyomo_relu.tiers.visibility import is_unrestricted, sees_in_other_ways
 
 __all__ = ["reason_of_exactness", "weighed_by_one_matrix"]
 
@@ -103,6 +103,8 @@ def weighed_by_one_matrix(
     ignored : list of constraint components
         Rows that do not count: those that tie a cone to its pieces.
     """
+    if sees_in_other_ways(model):
+        return set()
     watch = _Watch(cones)
     for cone in cone_data_objects(model):
         watch.see_cone(cone)

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from pyomo.common.config import ConfigDict, ConfigValue, NonNegativeInt
+from pyomo.common.config import Bool, ConfigDict, ConfigValue, NonNegativeInt
 from pyomo.environ import Block
 
 from pyomo_relu.cones import (
@@ -71,7 +71,7 @@ def _partition_config() -> ConfigDict:
         "on_demand",
         ConfigValue(
             default=False,
-            domain=bool,
+            domain=Bool,
             description="whether to split only where the solution asks for it",
             doc="""
             Look at the values of a model that has been relaxed by relu.dnn and solved,
@@ -121,7 +121,8 @@ class PartitionTier(Tier):
             "one copositive cone a simplicial piece", "same", "-", "always"
         ),
         DoublyNonnegativeConeData: Bridge(
-            "one doubly nonnegative cone a simplicial piece, where relu.dnn made it",
+            "one doubly nonnegative cone a simplicial piece, where it stands for a "
+            "completely positive one",
             "same",
             "SDP",
         ),

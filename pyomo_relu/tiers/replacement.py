@@ -51,6 +51,8 @@ class Replacement:
         this keeps a component that somebody deletes within reach of questions.
     links : tuple of components
         Constraints that tie the leaves to the cone's matrix, or stand for it.
+    sizes : tuple of int
+        How many members each of them had.
     unlinked : tuple of variables
         Entries of the matrices that nothing ties any more.
     """
@@ -61,6 +63,7 @@ class Replacement:
     component: Any
     components: tuple[Any, ...]
     links: tuple[Any, ...] = ()
+    sizes: tuple[int, ...] = ()
     unlinked: tuple[Any, ...] = ()
 
 

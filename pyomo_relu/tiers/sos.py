@@ -140,6 +140,7 @@ class SumOfSquaresTier(Tier):
         ),
     }
     exact_if_weighed_by_one_matrix = True
+    commutes_with_partition = True
     CONFIG: ClassVar[ConfigDict] = _sos_config()
 
     @classmethod

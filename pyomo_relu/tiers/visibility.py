@@ -13,7 +13,25 @@ from pyomo.core.expr.visitor import identify_variables
 from pyomo_relu.cones import ConeData, cone_data_objects, is_cone_guard
 from pyomo_relu.cones.base import DESCEND
 
-__all__ = ["first_seen", "is_unrestricted"]
+__all__ = ["first_seen", "is_unrestricted", "sees_in_other_ways"]
+
+#: Names of the kinds of components that see no variables but those listed here.
+_PLAIN = {
+    "Block",
+    "BooleanVar",
+    "Constraint",
+    "Disjunct",
+    "Disjunction",
+    "Expression",
+    "ExternalFunction",
+    "LogicalConstraint",
+    "Objective",
+    "Param",
+    "RangeSet",
+    "Set",
+    "Suffix",
+    "Var",
+}
 
 
 def first_seen(
@@ -57,7 +75,22 @@ def first_seen(
     for variable in _variables(model, skipped):
         if id(variable) in wanted:
             return variable
-    return None
+    # What a component of another kind sees is not known.
+    return next(iter(wanted.values())) if sees_in_other_ways(model) else None
+
+
+def sees_in_other_ways(model: Any) -> bool:
+    """Whether a model has active components other than constraints and objectives.
+
+    Such as a SOSConstraint or a Complementarity, whose variables nobody lists.
+
+    Parameters
+    ----------
+    model : Block
+        The whole model.
+    """
+    kinds = model.collect_ctypes(active=True, descend_into=DESCEND)
+    return any(kind.__name__ not in _PLAIN for kind in kinds)
 
 
 def is_unrestricted(entry: Any, lower_zero: bool = False) -> bool:

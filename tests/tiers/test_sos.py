@@ -352,7 +352,7 @@ def test_level_zero_is_dnn():
 
 @pytest.mark.parametrize("level", [2, -1, 0.5, "one", None])
 def test_levels_zero_and_one_exist(level):
-    with pytest.raises(InputError, match=r"levels 0 and 1 exist; got"):
+    with pytest.raises(InputError, match=r"level.*0 (and|or) 1"):
         relax(primal(np.eye(3)), "sos", level=level)
 
 

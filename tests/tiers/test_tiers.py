@@ -436,9 +436,7 @@ def test_relax_says_that_there_is_nothing_to_replace():
     m = model_of(SQUARE)
     token = TransformationFactory("relu.dnn").apply_to(m)
     before = snapshot(m)
-    with pytest.raises(
-        InputError, match=r"no active .* cone.*relu\.psd"
-    ):
+    with pytest.raises(InputError, match=r"no active .* cone.*relu\.psd"):
         relax(m, "dnn")
     TransformationFactory("relu.dnn").apply_to(m)
     assert snapshot(m) == before
