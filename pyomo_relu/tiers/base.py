@@ -141,6 +141,8 @@ class Tier(Transformation):
     #: Whether the leaves' matrices are moments of vectors in the cone of their own
     #: `rays`, so that solutions of a network program are networks.
     leaves_are_networks: ClassVar[bool] = False
+    #: Options for which None is a choice, though it is not the default.
+    optional: ClassVar[frozenset[str]] = frozenset()
     CONFIG: ClassVar[ConfigDict]
 
     def replace(self, component: Any, cones: list[ConeData], config: Any) -> Created:
@@ -255,7 +257,7 @@ class Tier(Transformation):
             entry = config.get(name)
             default = config[name]
             try:
-                if choice is None and default is not None:
+                if choice is None and default is not None and name not in self.optional:
                     raise ValueError("None is no choice here.")
                 entry.set_value(choice)
             except PyomoReluError:

@@ -106,6 +106,7 @@ class FactorizedTier(Tier):
             "NLP",
         ),
     }
+    optional = frozenset({"seed"})
     CONFIG: ClassVar[ConfigDict] = _factorized_config()
 
     @classmethod
