@@ -72,7 +72,7 @@ def instances(only: str | None) -> Iterator[tuple[str, Any, Any, float]]:
         everything[f"random {seed}"] = (*reference_data(seed), 0.2)
     everything["spiral"] = (*make_spiral(), 0.1)
     rng = np.random.default_rng(0)
-    for rank, n in ((4, 7), (5, 7)):
+    for rank, n in ((4, 7), (5, 6)):
         X, Y = rng.normal(size=(n, rank)), rng.normal(size=(n, 2))
         everything[f"rank {rank}"] = (X, Y, 0.2)
     everything["horn"] = horn_instance()[:3]

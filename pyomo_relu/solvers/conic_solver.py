@@ -1,7 +1,8 @@
 """What every interface to a conic solver does the same way.
 
 A subclass turns a :class:`ConicForm` into a :class:`ConicAnswer`; this base compiles
-the model, checks the answer against the model, fills Pyomo's ``Results`` and loads.
+and presolves the model, checks the answer against the whole of it, fills Pyomo's
+``Results`` and loads.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from pyomo.common.config import ConfigValue, NonNegativeFloat
+from pyomo.common.config import Bool, ConfigValue, NonNegativeFloat
 from pyomo.common.errors import ApplicationError, InfeasibleConstraintException
 from pyomo.common.timing import HierarchicalTimer
 from pyomo.contrib.solver.common.base import SolverBase
@@ -33,6 +34,7 @@ from pyomo.core.staleflag import StaleFlagManager
 
 from pyomo_relu.errors import InputError
 from pyomo_relu.solvers.conic_form import ConicForm
+from pyomo_relu.solvers.presolve import presolve
 from pyomo_relu.solvers.solution import ConicSolutionLoader
 from pyomo_relu.solvers.standard_form import check_model, compile_conic
 
@@ -76,7 +78,7 @@ class ConicAnswer:
 
 
 class ConicSolverConfig(SolverConfig):
-    """Pyomo's common solver options and the tolerance of our own check."""
+    """Pyomo's common solver options, our presolve and the tolerance of our check."""
 
     def __init__(
         self,
@@ -104,6 +106,16 @@ class ConicSolverConfig(SolverConfig):
                 "of its iterates.",
             ),
         )
+        self.presolve: bool = self.declare(
+            "presolve",
+            ConfigValue(
+                domain=Bool,
+                default=True,
+                description="Substitute free variables that an equation defines before "
+                "the solver sees the model, where that makes it sparser. Values, duals "
+                "and certificates are those of the whole model.",
+            ),
+        )
 
 
 class ConicSolver(SolverBase):
@@ -121,7 +133,8 @@ class ConicSolver(SolverBase):
         Parameters
         ----------
         form : ConicForm
-            The problem.
+            The problem, with at least one variable; after the presolve without a map
+            to the constraints and cones of the model.
         config : ConicSolverConfig
             Options of this solve.
 
@@ -245,6 +258,17 @@ class ConicSolver(SolverBase):
     def _answer(self, form: ConicForm, config: Any) -> ConicAnswer:
         if not form.variables:
             return _constant_answer(form, config.residual_tolerance)
+        if not config.presolve:
+            return self._minimise_or_tell(form, config)
+        config.timer.start("presolve")
+        presolved = presolve(form)
+        config.timer.stop("presolve")
+        answer = self._minimise_or_tell(presolved.reduced, config)
+        x, z = presolved.restore(answer.x, answer.z, certificate=not answer.has_point)
+        return dataclasses.replace(answer, x=x, z=z)
+
+    def _minimise_or_tell(self, form: ConicForm, config: Any) -> ConicAnswer:
+        """Minimise, and tell unbounded from infeasible where the solver cannot."""
         answer = self.minimise(form, config)
         if answer.termination != TerminationCondition.infeasibleOrUnbounded:
             return answer
