@@ -125,10 +125,13 @@ def test_exact_for_four_facets(seed):
 def test_both_sides_of_the_duality_agree(seed, form, free):
     """The inner copositive side against the doubly nonnegative one."""
     rng = np.random.default_rng(seed)
+    normals = rng.random((3, 4)) - 0.3
+    # The vector of ones is inside, so that the cone is more than a point.
+    normals *= np.sign(normals.sum(axis=1, keepdims=True))
     options = {
         "orthant": {},
         "rays": {"rays": cell_rays(rng, 4, 6)},
-        "facets": {"facets": np.vstack([np.eye(4), rng.random((3, 4)) - 0.3])},
+        "facets": {"facets": np.vstack([np.eye(4), normals])},
     }[form]
     m = 6 if form == "orthant" else 4
     C = random_form(rng, m + free)
