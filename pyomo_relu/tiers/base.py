@@ -192,17 +192,15 @@ class Tier(Transformation):
         return None
 
     @classmethod
-    def stale(cls, cone: ConeData, replacement: Replacement) -> str | None:
-        """Return why a replacement does not stand for a cone any more, as a clause.
+    def stale(cls, replacement: Replacement) -> str | None:
+        """Return why a replacement does not stand for its cone any more, as a clause.
 
         Components that are gone or inactive are looked for by others.
 
         Parameters
         ----------
-        cone : cone data
-            A cone that the tier has replaced.
         replacement : Replacement
-            What by.
+            What the tier has made.
         """
         return None
 

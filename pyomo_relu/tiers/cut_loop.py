@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from pyomo.contrib.solver.common.base import PersistentSolverBase, SolverBase
-from pyomo.contrib.solver.common.factory import SolverFactory
-from pyomo.contrib.solver.common.results import (
-    Results,
-    SolutionStatus,
-    TerminationCondition,
-)
+from pyomo.contrib.solver.common.results import Results
+from pyomo.contrib.solver.common.util import NoDualsError
 from pyomo.core.base.constraint import Constraint
 from pyomo.core.base.objective import Objective
 from pyomo.core.expr.numvalue import value
@@ -26,59 +17,28 @@ from pyomo.core.expr.numvalue import value
 from pyomo_relu.cones.base import DESCEND
 from pyomo_relu.errors import SolverError
 from pyomo_relu.tiers.eigenvector_cuts import EigenvectorCuts
+from pyomo_relu.tiers.linear_solver import (
+    LinearSolver,
+    OutOfTimeError,
+    UnboundedError,
+    noticing_interrupts,
+)
 from pyomo_relu.tiers.tangents import Tangents
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["CutLoop", "read_solver"]
+__all__ = ["CutLoop"]
 
 #: By how much a point that is called optimal may violate a row, relative to the larger
-#: of one and its largest entry: ten times what linear solvers commonly allow.
+#: of one and its largest entry: some times what linear solvers commonly allow.
 _FEASIBLE = 1e-5
-#: The traces that an unbounded program is tried with.
+#: The sums of traces and squares that an unbounded program is tried with.
 _BOXES = (1e4, 1e6, 1e8)
-_INFEASIBLE = {
-    TerminationCondition.provenInfeasible,
-    TerminationCondition.locallyInfeasible,
-}
-_UNBOUNDED = {
-    TerminationCondition.unbounded,
-    TerminationCondition.infeasibleOrUnbounded,
-}
+#: Multipliers, relative to what the objective may be off, below which a row may go if
+#: the solver cannot cope with all.
+_LIGHT = (1e-3, 0.1, 1.0, 10.0)
 
 logger = logging.getLogger(__name__)
-
-
-def read_solver(solver: Any) -> str | SolverBase:
-    """Check the option `solver`.
-
-    Parameters
-    ----------
-    solver : str or SolverBase
-        What the user gave.
-
-    Raises
-    ------
-    ValueError
-        It is neither a known name nor a solver of pyomo.contrib.solver, or it is not
-        available.
-    """
-    if isinstance(solver, str):
-        known = sorted(SolverFactory)
-        if solver not in known:
-            raise ValueError(
-                f"there is no solver {solver!r} among those with the interface of "
-                f"pyomo.contrib.solver; there are {', '.join(known)}"
-            )
-    elif not isinstance(solver, SolverBase):
-        raise ValueError(
-            "solver must be a name or a solver of pyomo.contrib.solver; got "
-            f"{type(solver).__name__}"
-        )
-    interface = SolverFactory(solver) if isinstance(solver, str) else solver
-    if not interface.available():
-        raise ValueError(f"solver {interface.name!r} is not available here")
-    return solver
 
 
 class CutLoop:
@@ -107,13 +67,10 @@ class CutLoop:
         self._parts = parts
         self._tangents = tangents
         self._config = config
-        self._begin = time.monotonic()
         self._pools = [part.pool for part in parts]
         if tangents is not None:
             self._pools.append(tangents.pool)
         self._box = _Box(parts, tangents)
-        self._solver: Any = None
-        self._interrupted: Callable[[], bool] = lambda: False
         self._round = 0
 
     def run(self) -> None:
@@ -124,9 +81,16 @@ class CutLoop:
         SolverError
             A linear program did not end at an optimum.
         """
-        with _noticing_interrupts() as self._interrupted:
+        begin = time.monotonic()
+        with noticing_interrupts() as interrupted:
+            config = self._config
+            self._solver = LinearSolver(
+                self._model, config.solver, config.time_limit, interrupted
+            )
             try:
                 ending = self._rounds()
+            except OutOfTimeError:
+                ending = f"time_limit is {config.time_limit:g} s"
             except KeyboardInterrupt:
                 ending = "it was interrupted"
             finally:
@@ -141,7 +105,7 @@ class CutLoop:
         logger.info(
             "relu.cuts: %d rounds, %.2f s, %d rows added, of which %d are left",
             self._round,
-            time.monotonic() - self._begin,
+            time.monotonic() - begin,
             sum(pool.added for pool in self._pools),
             sum(map(len, self._pools)),
         )
@@ -152,16 +116,15 @@ class CutLoop:
         before = None
         while self._round < self._config.max_rounds:
             self._round += 1
-            point = self._optimum()
-            if point is None:
-                return f"time_limit is {self._config.time_limit:g} s"
+            results = self._optimum()
+            point = np.concatenate([pool.values() for pool in self._pools])
             objective = _objective_value(self._model)
+            allowed = tolerance * max(1.0, abs(objective))
             found = [part.separate(tolerance) for part in self._parts]
             violation = max(worst for worst, _ in found)
             count = sum(added for _, added in found)
             gap, touched = 0.0, 0
             if self._tangents is not None:
-                allowed = tolerance * max(1.0, abs(objective))
                 gap, touched = self._tangents.separate(allowed)
             logger.info(
                 "relu.cuts: round %d, objective %.9g, eigenvalues %.1e below zero, "
@@ -176,6 +139,8 @@ class CutLoop:
             if count + touched == 0:
                 if not self._box.is_binding():
                     self._check_rows()
+                    self._box.remove()
+                    self._settle(results, objective, allowed)
                     return ""
                 self._box.grow()
             elif before is not None and np.array_equal(before, point):
@@ -187,74 +152,24 @@ class CutLoop:
             before = point
         return f"max_rounds is {self._config.max_rounds}"
 
-    def _optimum(self) -> Array | None:
-        """Solve, and return the values of all entries; None when time is over."""
-        for is_fresh in (self._solver is None, True):
-            if is_fresh:
-                self._solver = self._new_solver()
-            seconds = self._seconds_left()
-            if seconds is not None and seconds <= 0.0:
-                return None
-            results = self._solve(seconds)
-            ended = results.termination_condition
-            if ended == TerminationCondition.maxTimeLimit and seconds is not None:
-                return None
-            if ended in _UNBOUNDED and not self._box.is_closed:
-                # What a finite number of cuts leaves unbounded need not be so.
-                self._box.grow()
-                return self._optimum()
-            trouble = f"ended with {ended.name}"
-            if (
-                ended == TerminationCondition.convergenceCriteriaSatisfied
-                and results.solution_status == SolutionStatus.optimal
-            ):
-                results.solution_loader.load_vars()
-                values = [pool.values() for pool in self._pools]
-                violation = max(
-                    pool.violation(v) / max(1.0, float(np.abs(v).max()))
-                    for pool, v in zip(self._pools, values, strict=True)
-                )
-                if violation <= _FEASIBLE:
-                    return np.concatenate(values)
-                trouble = f"called a point optimal that violates a cut by {violation:g}"
-        raise SolverError(
-            f"relu.cuts: in round {self._round} solver {self._solver.name!r} "
-            f"{trouble}, with and without a warm start.{_advice(ended)} The model is "
-            "as it was before."
-        )
-
-    def _new_solver(self) -> Any:
-        solver = self._config.solver
-        if isinstance(solver, str):
-            return SolverFactory(solver)
-        if isinstance(solver, PersistentSolverBase):
-            solver.set_instance(self._model)
-        return solver
-
-    def _seconds_left(self) -> float | None:
-        limit = self._config.time_limit
-        return None if limit is None else limit - (time.monotonic() - self._begin)
-
-    def _solve(self, seconds: float | None) -> Results:
-        limit = {} if seconds is None else {"time_limit": seconds}
+    def _optimum(self) -> Results:
+        """Solve; what finitely many rows leave unbounded need not be so."""
         try:
-            results = self._solver.solve(
-                self._model,
-                load_solutions=False,
-                raise_exception_on_nonoptimal_result=False,
-                **limit,
-            )
-        except Exception as error:
-            if self._interrupted():
-                raise KeyboardInterrupt from error
-            raise SolverError(
-                f"relu.cuts: solver {self._solver.name!r} failed in round "
-                f"{self._round}: {error} The model is as it was before."
-            ) from error
-        if self._interrupted():
-            # Some solvers catch the signal, and return what they have.
-            raise KeyboardInterrupt
-        return results
+            return self._solver.solve(self._complaint)
+        except UnboundedError:
+            if self._box.is_closed:
+                raise
+        self._box.grow()
+        return self._solver.solve(self._complaint)
+
+    def _complaint(self) -> str:
+        """Return what is wrong with the point in the variables, if anything."""
+        for pool in self._pools:
+            values = pool.values()
+            violation = pool.violation(values)
+            if violation > _FEASIBLE * max(1.0, float(np.abs(values).max())):
+                return f"violates a cut by {violation:.2g}"
+        return ""
 
     def _check_rows(self) -> None:
         """Compare the last point with every row of the model."""
@@ -269,6 +184,45 @@ class CutLoop:
                     "model better. It is as it was before."
                 )
 
+    def _settle(self, results: Results, objective: float, allowed: float) -> None:
+        """See that what is left can be solved from scratch as well.
+
+        Cuts that are nearly parallel make bases that are nearly singular, and a solver
+        that comes from outside may fail where one that was led there did not. Rows of
+        small multipliers are then given up: the bound hardly falls.
+        """
+        multipliers = self._multipliers(results)
+        for light in (0.0, *_LIGHT):
+            if light > 0.0:
+                if multipliers is None:
+                    break
+                self._drop_light(multipliers, light * allowed)
+            optimum = self._solver.solve_from_scratch()
+            if optimum is not None and abs(optimum - objective) <= 2.0 * allowed:
+                return
+        logger.warning(
+            "relu.cuts: the cuts are enough, but solver %r does not find the optimum "
+            "of the model from scratch. Its bound is valid wherever it is attained; a "
+            "larger tolerance or another solver may help.",
+            self._solver.name,
+        )
+
+    def _multipliers(self, results: Results) -> list[Array] | None:
+        """Return those of all rows that may go, None where there are none to be had."""
+        try:
+            duals = results.solution_loader.get_duals()
+        except (NoDualsError, NotImplementedError):
+            return None
+        return [
+            np.array([duals.get(row, 0.0) for row in pool.members()])
+            for pool in self._pools
+        ]
+
+    def _drop_light(self, multipliers: list[Array], weight: float) -> None:
+        for i, pool in enumerate(self._pools):
+            pool.drop_light(multipliers[i], weight)
+            multipliers[i] = multipliers[i][np.abs(multipliers[i]) >= weight]
+
 
 class _Box:
     """A row that bounds the traces and squares of a program that is unbounded."""
@@ -282,9 +236,11 @@ class _Box:
 
     @property
     def is_closed(self) -> bool:
+        """Whether there is the row."""
         return self._size < math.inf
 
     def is_binding(self) -> bool:
+        """Whether the present point is at the bound."""
         total = sum(map(value, self._terms))
         return self.is_closed and total > (1.0 - 1e-6) * self._size
 
@@ -295,12 +251,13 @@ class _Box:
         if not self.is_closed:
             raise SolverError(
                 "relu.cuts: the objective is unbounded, as far as can be told: with "
-                f"all cuts its optimum is where traces and squares sum to {_BOXES[-1]:g}."
-                " Bound it, or scale the model. It is as it was before."
+                "all cuts its optimum is where traces and squares sum to "
+                f"{_BOXES[-1]:g}. Bound it, or scale the model. It is as it was before."
             )
         self._block.box = Constraint(expr=sum(self._terms) <= self._size)
 
     def remove(self) -> None:
+        """Take the row away."""
         if self._block.component("box") is not None:
             self._block.del_component("box")
 
@@ -311,42 +268,3 @@ def _objective_value(model: Any) -> float:
         Objective, active=True, descend_into=DESCEND
     )
     return float(sum(value(objective) for objective in objectives))
-
-
-def _advice(ended: TerminationCondition) -> str:
-    if ended in _INFEASIBLE:
-        return (
-            " The program without its cones but for some linear rows is infeasible, "
-            "and so is the model."
-        )
-    if ended in _UNBOUNDED:
-        return (
-            " The program is infeasible, or unbounded in variables that are in no cone "
-            "and in no square of the objective."
-        )
-    return ""
-
-
-@contextmanager
-def _noticing_interrupts() -> Iterator[Callable[[], bool]]:
-    """Tell whether Ctrl-C came, also where a solver caught the exception.
-
-    Outside the main thread, where Python delivers no signals, this does nothing.
-    """
-    came: list[int] = []
-    previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(
-        previous
-    ):
-        yield lambda: False
-        return
-
-    def notice(number: int, frame: Any) -> None:
-        came.append(number)
-        previous(number, frame)
-
-    signal.signal(signal.SIGINT, notice)
-    try:
-        yield lambda: bool(came)
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -109,7 +109,28 @@ class CutPool:
         """
         slack = self._weights @ values - self._lower > _SLACK
         self._idle = np.where(slack, self._idle + 1, 0)
-        kept = (self._idle < PATIENCE) | (not self._drops)
+        self._keep((self._idle < PATIENCE) | (not self._drops))
+
+    def members(self) -> list[Any]:
+        """Return the constraint data of the rows that are left."""
+        return [self._rows[key] for key in self._keys]
+
+    def drop_light(self, multipliers: Array, weight: float) -> None:
+        """Drop the rows that hardly carry the optimum.
+
+        The bound falls by no more than the multipliers of the rows that leave, times
+        what an optimum without them violates.
+
+        Parameters
+        ----------
+        multipliers : (rows,) array
+            Of :meth:`members`.
+        weight : float
+            The smallest that stays.
+        """
+        self._keep((np.abs(multipliers) >= weight) | (not self._drops))
+
+    def _keep(self, kept: Any) -> None:
         if kept.all():
             return
         for position in np.flatnonzero(~kept):

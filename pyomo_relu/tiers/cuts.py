@@ -39,10 +39,12 @@ from pyomo_relu.tiers.base import (
     register_tier,
     tier_config,
 )
-from pyomo_relu.tiers.cut_loop import CutLoop, read_solver
+from pyomo_relu.tiers.cut_loop import CutLoop
 from pyomo_relu.tiers.eigenvector_cuts import EigenvectorCuts
 from pyomo_relu.tiers.entrywise import Triangles, off_diagonal, pick, write_rows
 from pyomo_relu.tiers.first_rows import has_sign, write_first_rows
+from pyomo_relu.tiers.linear_solver import read_solver
+from pyomo_relu.tiers.replacement import Replacement, record_of
 from pyomo_relu.tiers.tangents import Tangents, split_squares
 
 __all__ = ["CutsTier"]
@@ -123,7 +125,8 @@ class CutsTier(Tier):
     -----
     The whole model is solved, also where the tier is applied to a block of it; the
     last point is left in the variables. The objective is read once: fixed variables
-    and parameters enter a quadratic one with the values that they have. What is lost
+    and parameters enter a quadratic one with the values that they have, and
+    ``bound_direction`` says so when it has changed since. What is lost
     in a round that was interrupted, or after the last that was allowed, is tightness:
     the cuts are valid, and so is the bound. Each round is logged at level INFO.
 
@@ -151,6 +154,24 @@ class CutsTier(Tier):
     }
     CONFIG: ClassVar[ConfigDict] = _cuts_config()
 
+    @classmethod
+    def stale(cls, replacement: Replacement) -> str | None:
+        """Return that the objective has changed since its tangents took its place."""
+        frozen = record_of(replacement.component).frozen
+        if frozen is None:
+            return None
+        objective, then = frozen
+        try:
+            now = split_squares(objective)
+        except InputError:
+            now = None
+        if now is not None and now.equals(then):
+            return None
+        return (
+            f"objective {objective.name!r} is not any more what the tangents of "
+            f"{replacement.tier} lie below"
+        )
+
     def replace(self, component: Any, cones: list[ConeData], config: Any) -> Created:
         """Add the block of the first rows; the cuts come when all cones have theirs."""
         block = add_beside(component, "cuts", Block(concrete=True))
@@ -176,7 +197,7 @@ class CutsTier(Tier):
         if self._parts and token is not None:
             try:
                 self._tighten(model.model(), token.reverse_dict)
-            except Exception:
+            except BaseException:
                 super()._apply_to(model, reverse=token)
                 raise
         return token
@@ -215,6 +236,8 @@ class CutsTier(Tier):
             tangents = Tangents(block, squares, not _has_integers(objective))
             objective.deactivate()
             made["objectives"] = [objective]
+            for part in self._parts:
+                record_of(part.block).frozen = objective, squares
         CutLoop(model, self._parts, tangents, self._config).run()
 
 

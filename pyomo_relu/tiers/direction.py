@@ -168,10 +168,14 @@ def _judge_what_is_lost(model: BlockData, originals: Any, sides: _Sides) -> None
     if lost:
         others = f", and so on for {len(lost) - 1} more" if len(lost) > 1 else ""
         sides.add("outer", f"{lost[0]}{others}")
+    everything = [r for _, first in originals for r in _replacements(first)]
+    stale = next(filter(None, (tier_of(r).stale(r) for r in everything)), None)
+    if stale is not None:
+        sides.add("outer", stale)
+        sides.add("inner", "which puts its optimum on no side")
     unlinked = {
         id(entry): (entry, replacement.tier)
-        for _, first in originals
-        for replacement in _replacements(first)
+        for replacement in everything
         for entry in replacement.unlinked
     }
     seen = first_seen(model.model(), [entry for entry, _ in unlinked.values()])
@@ -289,9 +293,6 @@ def _lost(cone: ConeData, replacement: Replacement, block: Any) -> Iterator[str]
             yield from _lost(leaf, later, block)
         elif (fate := fate_of(leaf, block)) is not None:
             yield f"{leaf.name!r}, which {tier} put in place of {name!r}, {fate}"
-    stale = tier_of(replacement).stale(cone, replacement)
-    if stale is not None:
-        yield stale
     for link, size in zip(replacement.links, replacement.sizes, strict=True):
         fate = fate_of(link, block)
         if fate is None and len(link) < size:

@@ -37,13 +37,13 @@ __all__ = ["EigenvectorCuts"]
 #: Weight of the past in the running mean. From 0.7 to 0.9 the number of rounds is the
 #: same up to a tenth.
 _MEMORY = 0.8
-#: Entries of a unit vector below this are left out, so that no coefficient of a cut is
-#: below the 1e-9 that linear solvers drop in silence. The cut stays valid, and as deep
-#: up to the square of this.
-_SMALLEST = 4e-5
-import os
-_THR=eval(os.environ.get('THR','(4e-5,)'))
-FRAC=float(os.environ.get('FRAC','0.7'))
+#: Entries of a unit vector below the first of these are left out that leaves the cut
+#: deep enough: it stays valid, and linear solvers are better off with fewer
+#: coefficients of like size. Below 1e-9 they drop coefficients in silence, which the
+#: last one prevents.
+_SMALLEST = (0.1, 0.01, 1e-3, 4e-5)
+#: Which part of its depth is enough.
+_DEEP = 0.7
 
 
 class EigenvectorCuts:
@@ -138,13 +138,12 @@ def _pairs(mask: Any) -> Iterator[tuple[int, int]]:
 def _cut(places: Any, q: Array, matrix: Array) -> tuple[Array, Any]:
     """Return coefficients and places of ``q' M q`` on an upper triangle."""
     depth = q @ matrix @ q
-    for threshold in _THR:
-        p = np.where(np.abs(q) < threshold, 0.0, q)
-        if p @ matrix @ p <= FRAC * depth:
-            q = p
+    for smallest in _SMALLEST:
+        p = np.where(np.abs(q) < smallest, 0.0, q)
+        if p @ matrix @ p <= _DEEP * depth:
             break
     i, j = triangle_places(len(q))
-    weights = q[i] * q[j] * np.where(i == j, 1.0, 2.0)
+    weights = p[i] * p[j] * np.where(i == j, 1.0, 2.0)
     kept = weights != 0.0
     return weights[kept], places[i, j][kept]
 

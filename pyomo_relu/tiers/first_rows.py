@@ -50,9 +50,9 @@ def write_first_rows(
         for i, j in index
     ]
     square_index = [
-        (*member_index(cone), l)
+        (*member_index(cone), row)
         for cone, weights in zip(cones, squares, strict=True)
-        for l in range(weights.shape[0])
+        for row in range(weights.shape[0])
     ]
     M = triangles.entries
     sign_weights = sp.block_diag([weights for _, weights in signs], format="csr")
@@ -90,10 +90,11 @@ def _sign_weights(cone: ConeData) -> tuple[list[tuple[int, int]], sp.csr_array]:
         weights = sp.eye_array(len(i), format="csr")[places]
         return list(zip(i[places].tolist(), j[places].tolist(), strict=True)), weights
     f = len(cone.facets)
-    k, l = triangle_places(f)
+    first, second = triangle_places(f)
     inside = triangle_places(f + cone.free)[1] < f
     weights = congruence(cone.facets.T, cone.free)[inside]
-    return list(zip(k.tolist(), l.tolist(), strict=True)), _scaled(weights)
+    pairs = zip(first.tolist(), second.tolist(), strict=True)
+    return list(pairs), _scaled(weights)
 
 
 def _diagonal_weights(cone: ConeData) -> sp.csr_array:

@@ -74,6 +74,9 @@ class BlockRecord:
         self.replacements: Any = ComponentMap()
         #: The way back: leaf to the cone that it was put in place of.
         self.sources: Any = ComponentMap()
+        #: Of a block that relu.cuts made: the objective, and what it was when its
+        #: tangents took its place.
+        self.frozen: tuple[Any, Any] | None = None
         #: Which side the model as it was written is on of the problem that it stands
         #: for ("inner" or "outer"), and why; None if it is that problem.
         self.written: tuple[str, str] | None = None

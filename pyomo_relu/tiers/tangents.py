@@ -70,6 +70,18 @@ class SumOfSquares:
     linear: Array
     constant: float
 
+    def equals(self, other: SumOfSquares) -> bool:
+        """Whether the two are the same function of the same variables."""
+        return (
+            self.sense == other.sense
+            and list(map(id, self.variables)) == list(map(id, other.variables))
+            and self.constant == other.constant
+            and np.array_equal(self.linear, other.linear)
+            and np.array_equal(self.offsets, other.offsets)
+            and self.directions.shape == other.directions.shape
+            and (self.directions != other.directions).nnz == 0
+        )
+
 
 def split_squares(objective: Any) -> SumOfSquares | None:
     """Write a convex quadratic objective as a sum of squares.
@@ -112,16 +124,15 @@ def split_squares(objective: Any) -> SumOfSquares | None:
         )
     if not repn.quadratic_vars:
         return None
-    variables, place = [], {}
+    variables: list[Any] = []
+    place: dict[int, int] = {}
     pairs = [variable for pair in repn.quadratic_vars for variable in pair]
     for variable in (*pairs, *repn.linear_vars):
         if place.setdefault(id(variable), len(variables)) == len(variables):
             variables.append(variable)
     n = len(variables)
     linear = np.zeros(n)
-    np.add.at(
-        linear, [place[id(v)] for v in repn.linear_vars], list(repn.linear_coefs)
-    )
+    np.add.at(linear, [place[id(v)] for v in repn.linear_vars], list(repn.linear_coefs))
     rows, columns = np.array([place[id(v)] for v in pairs]).reshape(-1, 2).T
     half = 0.5 * np.array(repn.quadratic_coefs, dtype=float)
     Q = sp.csr_array((half, (rows, columns)), shape=(n, n))
@@ -221,9 +232,7 @@ class Tangents:
             sense=squares.sense,
         )
         block.tangent = Constraint(AnySet)
-        self.pool = CutPool(
-            block.tangent, AffineEntries.read([*root, *square]), drops
-        )
+        self.pool = CutPool(block.tangent, AffineEntries.read([*root, *square]), drops)
         self.variables = square
         # Where x is zero, y is e: tangents about there bound the squares both ways.
         reach = np.where(squares.offsets == 0.0, 1.0, np.abs(squares.offsets))

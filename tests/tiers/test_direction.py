@@ -157,3 +157,36 @@ def test_hostile_options(tier, options):
     assert "casting" not in str(caught.value)
     assert "_existing" not in str(caught.value)
     assert m.K.active
+
+
+def changed_parameter(m):
+    m.p = 3.0
+
+
+def freed_variable(m):
+    m.z.unfix()
+
+
+def another_objective(m):
+    m.o.set_value(m.x**2 + 10 * m.x)
+
+
+@pytest.mark.parametrize(
+    "change", [changed_parameter, freed_variable, another_objective]
+)
+def test_an_objective_that_has_changed_since_it_got_tangents(change):
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(-3, 3))
+    m.z = pyo.Var(bounds=(-1, 1), initialize=0.5)
+    m.z.fix()
+    m.p = pyo.Param(initialize=1.0, mutable=True)
+    m.K = PSDCone([[1, m.x], [m.x, 4]])
+    m.o = pyo.Objective(expr=m.p * (m.x**2 + 4 * m.x) + m.z)
+    relax(m, "cuts")
+    solve(m, "highs")
+    before = bound_direction(m)
+    assert before == "lower"
+    assert bound_direction(m.clone()) == before
+    change(m)
+    assert bound_direction(m) == "neither"
+    assert "tangents" in bound_direction(m).reason
