@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 __all__ = ["CutPool"]
 
 #: A row leaves when it has been slack in so many rounds on end. With one round only,
-#: half as many rounds more are needed; rows that never leave cost more time a round.
+#: nearly twice as many are needed; rows that never leave cost more time a round.
 PATIENCE = 5
 #: How far from its bound a row counts as slack.
 _SLACK = 1e-6

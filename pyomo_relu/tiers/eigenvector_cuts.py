@@ -2,8 +2,8 @@ r"""Cuts that drive a matrix into the semidefinite cone.
 
 For a matrix with an eigenvalue :math:`\lambda < 0` and its unit eigenvector q,
 :math:`q^T M q \ge 0` holds for every semidefinite matrix and is violated by
-:math:`-\lambda` (Sherali and Fraticelli 2002). One cut for each negative eigenvalue is
-about twice as good, in rounds, as one for the smallest alone.
+:math:`-\lambda` (Sherali and Fraticelli 2002). One cut for each negative eigenvalue
+takes about half the rounds of one for the smallest alone.
 
 Points of a linear program are corners that jump to and fro. As in stabilised column
 generation the eigenvectors of a running mean of the points,
@@ -102,8 +102,9 @@ class EigenvectorCuts:
             How many cuts were added.
         """
         point = self.pool.values()
-        mean = point if self._mean is None else self._mean
-        self._mean = _MEMORY * mean + (1.0 - _MEMORY) * point
+        is_first = self._mean is None
+        past = point if self._mean is None else self._mean
+        mean = self._mean = _MEMORY * past + (1.0 - _MEMORY) * point
         violation = 0.0
         cuts = []
         for places in self._places:
@@ -116,9 +117,9 @@ class EigenvectorCuts:
             cuts += [
                 _cut(places[b], vectors[b, :, i], matrices[b]) for b, i in _pairs(bad)
             ]
-            if not bad.any() or self._mean is point:
+            if is_first or not bad.any():
                 continue
-            values, vectors = np.linalg.eigh(self._mean[places])
+            values, vectors = np.linalg.eigh(mean[places])
             depth = np.einsum("bji,bjk,bki->bi", vectors, matrices, vectors)
             bad = (values < 0.0) & (-depth > tolerance * scale[:, None])
             cuts += [

@@ -122,7 +122,8 @@ class LinearSolver:
         self._model = model
         self._choice = solver
         self._interrupted = interrupted
-        self._end = None if time_limit is None else time.monotonic() + time_limit
+        self._begin = time.monotonic()
+        self._time_limit = time_limit
         by_name = _SETTINGS.get(solver, ()) if isinstance(solver, str) else ()
         self._settings = by_name or ({},)
         self._solver: Any = None
@@ -173,10 +174,13 @@ class LinearSolver:
                         self._next_spell *= 2
                     return results
                 trouble = f"called a point optimal that {trouble}"
-            elif ended == TerminationCondition.maxTimeLimit and self._end is not None:
-                raise OutOfTimeError
             else:
                 trouble = f"ended with {ended.name}"
+                if (
+                    ended == TerminationCondition.maxTimeLimit
+                    and self._time_limit is not None
+                ):
+                    raise OutOfTimeError
             logger.info("relu.cuts: %s %s", self.name, trouble)
             if trouble not in troubles:
                 troubles.append(trouble)
@@ -214,10 +218,11 @@ class LinearSolver:
 
     def _run(self, solver: Any, settings: dict[str, Any]) -> Results:
         options: dict[str, Any] = {"solver_options": settings} if settings else {}
-        if self._end is not None:
-            options["time_limit"] = self._end - time.monotonic()
-            if options["time_limit"] <= 0.0:
+        if self._time_limit is not None:
+            if time.monotonic() - self._begin >= self._time_limit:
                 raise OutOfTimeError
+            # Not what is left of it: HiGHS counts the time of all solves so far.
+            options["time_limit"] = self._time_limit
         try:
             results = solver.solve(
                 self._model,

@@ -55,7 +55,8 @@ class MinorsTier(Tier):
 
     A lower bound for a minimisation, by linear rows and rotated second-order cones of
     order three on the entries of the matrix itself. It depends on the coordinates: in
-    those of rays it is several times tighter than in others.
+    those of rays it is several times tighter than in others, and a program whose cones
+    are given by facets can be unbounded.
 
     Examples
     --------
