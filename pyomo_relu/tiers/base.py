@@ -165,6 +165,11 @@ class Tier(Transformation):
         return tuple(cls.bridges)
 
     @classmethod
+    def applies_to(cls, cone: ConeData) -> bool:
+        """Whether the tier replaces a cone of a kind that it takes."""
+        return True
+
+    @classmethod
     def bridge(cls, cone: ConeData) -> Bridge:
         """Return how the tier stands to a cone that it takes."""
         return next(b for kind, b in cls.bridges.items() if isinstance(cone, kind))

@@ -129,11 +129,18 @@ class PartitionTier(Tier):
     }
     CONFIG: ClassVar[ConfigDict] = _partition_config()
 
+    @classmethod
+    def applies_to(cls, cone: ConeData) -> bool:
+        """Whether a cone is, or stands for, one that is the sum of its pieces'."""
+        return not isinstance(cone, DoublyNonnegativeConeData) or isinstance(
+            source_cone(cone), CompletelyPositiveConeData
+        )
+
     def replace(self, component: Any, cones: list[ConeData], config: Any) -> Created:
         """Add the block of the pieces: cones, and what links them to the matrices."""
         if config.level is None:  # Pyomo lets that pass without asking the domain
             raise InputError("relu.partition: level must be 0 or more; got None.")
-        wanted = [_has_pieces(cone) for cone in cones]
+        wanted = [self.applies_to(cone) for cone in cones]
         if config.on_demand and any(wanted):
             wanted = lacks_factors(cones)
         covers = [
@@ -164,7 +171,7 @@ class PartitionTier(Tier):
     def _targeted(self, target: Any) -> list[ConeData]:
         cones = super()._targeted(target)
         for cone in cones:
-            if isinstance(target, (Cone, ConeData)) and not _has_pieces(cone):
+            if isinstance(target, (Cone, ConeData)) and not self.applies_to(cone):
                 raise InputError(
                     f"{cone.name!r} was written as a doubly nonnegative cone, and its "
                     "matrix need not be a sum of doubly nonnegative pieces. "
@@ -173,13 +180,6 @@ class PartitionTier(Tier):
                     "completely positive ones; leave the cone out of targets."
                 )
         return cones
-
-
-def _has_pieces(cone: ConeData) -> bool:
-    """Whether a cone is, or stands for, one that is the sum of those of its pieces."""
-    return not isinstance(cone, DoublyNonnegativeConeData) or isinstance(
-        source_cone(cone), CompletelyPositiveConeData
-    )
 
 
 def _cover(cone: ConeData, config: Any) -> list[Array] | None:

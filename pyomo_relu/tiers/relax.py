@@ -67,12 +67,14 @@ def relax(model: Any, tier: str, **options: Any) -> None:
         )
     chosen = {**(options.get("options") or {}), **options}
     if chosen.get("targets") is None and chosen.get("reverse") is None:
-        takes = TransformationFactory.get_class(name).takes()
-        if next(cone_data_objects(model, kinds=takes), None) is None:
+        chosen_tier = TransformationFactory.get_class(name)
+        takes = chosen_tier.takes()
+        found = cone_data_objects(model, kinds=takes)
+        if not any(map(chosen_tier.applies_to, found)):
             kinds = " or ".join(sorted(kind.kind for kind in takes))
             raise InputError(
-                f"model {model.name!r} has no active {kinds} cone, and {name} replaces "
-                f"no others. {_what_applies(model)}TransformationFactory({name!r})"
+                f"model {model.name!r} has no active {kinds} cone that {name} "
+                f"replaces. {_what_applies(model)}TransformationFactory({name!r})"
                 ".apply_to(model) lets that pass."
             )
     TransformationFactory(name).apply_to(model, **options)

@@ -26,6 +26,7 @@ from pyomo_relu import (
     solve,
 )
 from pyomo_relu.errors import InputError, SolverError, UnsupportedConeError
+from pyomo_relu.tiers.tangents import split_squares
 from tests.tiers.forms import HORN, primal
 
 #: Chords and edges of graphs on 0..n-1.
@@ -178,6 +179,39 @@ def test_a_correlated_quadratic_objective():
     assert values["cuts"] == pytest.approx(values[None], abs=1e-5)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    sense=st.sampled_from([pyo.minimize, pyo.maximize]),
+    rank=st.integers(1, 4),
+)
+def test_squares_are_the_objective(seed, sense, rank):
+    """At random points, and the linear rest is orthogonal to what squares see."""
+    rng = np.random.default_rng(seed)
+    B = np.zeros((7, rank + 2))
+    B[:4, :rank] = rng.normal(size=(4, rank))
+    B[4, rank], B[5, rank + 1] = 3.0, 1e-4
+    Q, c = B @ B.T, rng.normal(size=7)
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(range(7))
+    x = list(m.x.values())
+    pairs = [(i, j) for i in range(7) for j in range(7) if Q[i, j]]
+    quadratic = sum(Q[i, j] * x[i] * x[j] for i, j in pairs)
+    linear = sum(c[i] * x[i] for i in range(7))
+    m.o = pyo.Objective(expr=sense * (quadratic + linear + 2.0), sense=sense)
+    squares = split_squares(m.o)
+    assert len(squares.offsets) == rank + 2
+    for _ in range(3):
+        for variable in x:
+            variable.value = rng.normal()
+        point = np.array([variable.value for variable in squares.variables])
+        roots = squares.directions @ point + squares.offsets
+        total = roots @ roots + squares.linear @ point + squares.constant
+        # The constant is some 1e7 where a square is shallow.
+        assert squares.sense * total == pytest.approx(pyo.value(m.o), abs=1e-6)
+    np.testing.assert_allclose(squares.directions @ squares.linear, 0.0, atol=1e-9)
+
+
 def test_no_objective():
     m = pyo.ConcreteModel()
     m.x = pyo.Var()
@@ -216,7 +250,7 @@ def network_model(seed, n, d, c, **options):
     return build_completely_positive(problem, **options)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     d=st.integers(2, 3),

@@ -6,6 +6,7 @@ import pytest
 from pyomo_relu import (
     CompletelyPositiveCone,
     CopositiveCone,
+    DoublyNonnegativeCone,
     PSDCone,
     TrainingProblem,
     bound_direction,
@@ -190,3 +191,11 @@ def test_an_objective_that_has_changed_since_it_got_tangents(change):
     change(m)
     assert bound_direction(m) == "neither"
     assert "tangents" in bound_direction(m).reason
+
+
+def test_a_partition_of_cones_that_are_no_sums_of_pieces():
+    m = pyo.ConcreteModel()
+    m.A = pyo.Var([(i, j) for i in range(3) for j in range(i, 3)])
+    m.K = DoublyNonnegativeCone(m.A)
+    with pytest.raises(InputError, match=r"no active .* cone that relu\.partition"):
+        relax(m, "partition", level=1)
