@@ -53,7 +53,9 @@ def nearest(p, sense, rotated):
 def test_the_dual_of_a_projection_is_the_part_cut_off(seed, k, rotated, sense):
     p = np.random.default_rng(seed).normal(size=k)
     m = nearest(p, sense, rotated)
-    loader = Clarabel().solve(m).solution_loader
+    # At the apex Clarabel comes near enough, and says that it is almost there.
+    results = Clarabel().solve(m, raise_exception_on_nonoptimal_result=False)
+    loader = results.solution_loader
     expected = turned(projection(turned(p))) if rotated else projection(p)
     np.testing.assert_allclose(m.K.numeric(), expected, atol=1e-4)
     dual = loader.get_duals()[m.K]

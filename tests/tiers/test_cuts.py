@@ -263,11 +263,12 @@ def test_networks_converge_to_the_doubly_nonnegative_tier(seed, d, c, descriptio
     found = value_of(model, "cuts", tolerance=1e-5)
     scale = max(1.0, exact)
     assert found <= exact + 2e-6 * scale
-    assert found >= exact - 2e-4 * scale
-    for cone in model.cone.values():
-        assert cone.facets is not None or not cone.active
+    # A basis of facets may be far from orthogonal, where small eigenvalues weigh more.
+    assert found >= exact - (5e-3 if description == "facets" else 5e-4) * scale
+    assert not any(cone.active for cone in model.cone.values())
     assert is_linear(model)
-    # Any other solver of linear programs finds the same, up to what HiGHS lets pass.
+    # Any other solver of linear programs finds the same, up to its own tolerance on
+    # rows times multipliers.
     assert value_of(model, None, "clarabel") == pytest.approx(found, abs=1e-5 * scale)
 
 
