@@ -31,9 +31,14 @@ def relaxed(problem, *tiers, program="primal", **options):
         relax(model, name, **choice)
     if name == "cuts":
         return model, solve(model, "highs").incumbent_objective
-    # Values are compared to 1e-6; not every small program lets Clarabel come to 1e-8.
-    options = {"tol_gap_abs": 1e-7, "tol_gap_rel": 1e-7}
-    return model, solve(model, solver_options=options).incumbent_objective
+    # Values are compared to 1e-6; not every small program lets Clarabel come to 1e-8,
+    # and a point that it calls almost solved is judged by its value.
+    results = solve(
+        model,
+        solver_options={"tol_gap_abs": 1e-7, "tol_gap_rel": 1e-7},
+        raise_exception_on_nonoptimal_result=False,
+    )
+    return model, results.incumbent_objective
 
 
 def value_of(problem, *tiers, **options):
