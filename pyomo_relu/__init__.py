@@ -10,6 +10,7 @@ from pyomo_relu.cones import (
     CompletelyPositiveCone,
     CopositiveCone,
     DoublyNonnegativeCone,
+    ExponentialCone,
     PSDCone,
     SecondOrderCone,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "CompletelyPositiveCone",
     "CopositiveCone",
     "DoublyNonnegativeCone",
+    "ExponentialCone",
     "PSDCone",
     "PyomoReluError",
     "ReLUNetwork",

@@ -3,8 +3,8 @@
 An active matrix cone stops every writer and solver that cannot take it with
 :class:`~pyomo_relu.errors.UnsupportedConeError`; the tiers (:mod:`pyomo_relu.tiers`)
 replace it by simpler ones, and semidefinite solvers take `PSDCone` and
-`DoublyNonnegativeCone` as they are. A second-order cone is plain constraints to whoever
-does not know it.
+`DoublyNonnegativeCone` as they are. Second-order and exponential cones are plain
+constraints to whoever does not know them.
 """
 
 from pyomo_relu.cones.base import Cone, ConeData, cone_data_objects, is_cone_guard
@@ -17,9 +17,11 @@ from pyomo_relu.cones.doubly_nonnegative import (
     DoublyNonnegativeCone,
     DoublyNonnegativeConeData,
 )
+from pyomo_relu.cones.exponential import ExponentialCone, ExponentialConeData
 from pyomo_relu.cones.membership import ConeGuard
 from pyomo_relu.cones.psd import PSDCone, PSDConeData
 from pyomo_relu.cones.second_order import SecondOrderCone, SecondOrderConeData
+from pyomo_relu.cones.vector import VectorConeData
 
 __all__ = [
     "CompletelyPositiveCone",
@@ -31,10 +33,13 @@ __all__ = [
     "CopositiveConeData",
     "DoublyNonnegativeCone",
     "DoublyNonnegativeConeData",
+    "ExponentialCone",
+    "ExponentialConeData",
     "PSDCone",
     "PSDConeData",
     "SecondOrderCone",
     "SecondOrderConeData",
+    "VectorConeData",
     "cone_data_objects",
     "is_cone_guard",
 ]

@@ -59,14 +59,14 @@ class ConeContent(NamedTuple):
 
 
 class VectorContent(NamedTuple):
-    """What a second-order cone holds, once it has passed the door.
+    """What a cone of vectors holds, once it has passed the door.
 
     Attributes
     ----------
     entries : tuple
         The vector.
     rotated : bool
-        Whether it is in the rotated cone.
+        Whether it is in the rotated second-order cone.
     """
 
     entries: tuple[Any, ...]
@@ -152,15 +152,15 @@ def read_content(source: Any, free: Any, cone: Any) -> ConeContent:
         return ConeContent(entries, order, free, facets, rays)
 
 
-def read_vector(source: Any, rotated: Any, cone: Any) -> VectorContent:
-    """Check and read what a user gave for one second-order cone.
+def read_vector(source: Any, common: Mapping[str, Any], cone: Any) -> VectorContent:
+    """Check and read what a user gave for one cone of vectors.
 
     Parameters
     ----------
     source : vector or mapping with "vector"
         As the docstring of the cone describes it.
-    rotated : bool
-        Whether the cone is the rotated one, unless `source` says otherwise.
+    common : mapping
+        What was given for all members, unless `source` says otherwise.
     cone : cone data
         Whose content this is; errors carry its name.
 
@@ -171,17 +171,11 @@ def read_vector(source: Any, rotated: Any, cone: Any) -> VectorContent:
     """
     with _NamedErrors(cone):
         source, options = _split(source, cone)
-        rotated = options.get("rotated", rotated)
+        rotated = options.get("rotated", common.get("rotated", False))
         if not isinstance(rotated, (bool, np.bool_)):
             raise InputTypeError(f"rotated must be True or False; got {rotated!r}.")
         entries = _vector_entries(source)
-        least = 3 if rotated else 2
-        if len(entries) < least:
-            raise InputError(
-                f"the vector has {len(entries)} entries; a "
-                f"{'rotated ' if rotated else ''}second-order cone takes at least "
-                f"{least}. For a sign alone use a Constraint or a bound."
-            )
+        cone.check_length(len(entries), rotated=bool(rotated))
         _check_entries(entries, "vector")
         return VectorContent(entries, bool(rotated))
 

@@ -23,13 +23,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from pyomo.common.numeric_types import native_numeric_types
-from pyomo.core.base.constraint import ScalarConstraint
 from pyomo.core.expr.numeric_expr import PowExpression, SumExpression
-from pyomo.core.expr.numvalue import value
 from pyomo.core.expr.relational_expr import InequalityExpression
 
-from pyomo_relu.cones.component import ConeComponent, MemberData, ScalarConeMixin
-from pyomo_relu.cones.entries import VectorContent, read_vector
+from pyomo_relu.cones.component import ConeComponent, ScalarConeMixin
+from pyomo_relu.cones.entries import VectorContent
+from pyomo_relu.cones.vector import CONSTANT_TOLERANCE, VectorConeData
 from pyomo_relu.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -41,10 +40,6 @@ __all__ = [
     "SecondOrderConeData",
     "upright",
 ]
-
-#: Numbers may miss the cone by this much, times 1 + the largest of them.
-_CONSTANT_TOLERANCE = 1e-8
-
 
 #: Names of the sign rows.
 _SIGNS = ("first_nonnegative", "second_nonnegative")
@@ -75,7 +70,7 @@ def upright(vectors: Array) -> Array:
     return turned
 
 
-class SecondOrderConeData(MemberData):
+class SecondOrderConeData(VectorConeData):
     """One vector in one second-order cone.
 
     Attributes
@@ -91,30 +86,35 @@ class SecondOrderConeData(MemberData):
     options: ClassVar[tuple[str, ...]] = ("vector", "rotated")
     common: ClassVar[tuple[str, ...]] = ("rotated",)
 
-    def read(self, source: Any, common: Mapping[str, Any]) -> VectorContent:
-        """Check what a user gave for this cone, and return its content."""
-        return read_vector(source, common.get("rotated", False), self)
+    def check_length(self, length: int, *, rotated: bool) -> None:
+        """Refuse a vector of fewer than two entries, rotated three.
 
-    def fill(self, content: VectorContent) -> None:
-        """Give an empty cone its vector and its rows.
+        Raises
+        ------
+        InputError
+            It is too short.
+        """
+        least = 3 if rotated else 2
+        if length < least:
+            raise InputError(
+                f"the vector has {length} entries; a "
+                f"{'rotated ' if rotated else ''}second-order cone takes at least "
+                f"{least}. For a sign alone use a Constraint or a bound."
+            )
 
-        Parameters
-        ----------
-        content : VectorContent
-            What :func:`~pyomo_relu.cones.entries.read_vector` let through.
+    def rows_of(self, content: VectorContent) -> dict[str, Any]:
+        """Return the quadratic row and the signs, numbers checked.
 
         Raises
         ------
         InputError
             Constant entries put the vector outside, whatever the variables are.
         """
-        self._content = content
-        self._built: tuple[tuple[ScalarConstraint, Any], ...] = ()
         entries, rotated = content
         signed = 2 if rotated else 1
         varies = [entry.__class__ not in native_numeric_types for entry in entries]
         if not all(varies[:signed]):
-            self._refuse_outside()
+            self._refuse_outside(signed)
         rows = {
             name: InequalityExpression((0, entry), False)
             for name, entry, has_row in zip(
@@ -127,98 +127,23 @@ class SecondOrderConeData(MemberData):
             last = -2 * entries[0] * entries[1] if rotated else -_square(entries[0])
             body = SumExpression([*squares, last])
             rows["quadratic"] = InequalityExpression((body, 0), False)
-        self._built = tuple(
-            (self._add_row(name, expression), expression)
-            for name, expression in rows.items()
-        )
+        return rows
 
-    def _add_row(self, name: str, expression: Any) -> ScalarConstraint:
-        """Add a constraint without the detour of a rule."""
-        row = ScalarConstraint()
-        row._data[None] = row
-        row._expr = expression
-        row._constructed = True
-        self.add_component(name, row)
-        return row
-
-    def _refuse_outside(self) -> None:
+    def _refuse_outside(self, signed: int) -> None:
         """Refuse numbers that no value of the variables puts into the cone."""
-        entries, rotated = self._content
+        entries = self.vector
         numbers = [e for e in entries if e.__class__ in native_numeric_types]
-        signed = [
-            e
-            for e in entries[: 2 if rotated else 1]
-            if e.__class__ in native_numeric_types
-        ]
-        tolerance = _CONSTANT_TOLERANCE * (1.0 + max(map(abs, numbers)))
-        worst = min(signed)
+        tolerance = CONSTANT_TOLERANCE * (1.0 + max(map(abs, numbers)))
+        worst = min(e for e in entries[:signed] if e.__class__ in native_numeric_types)
         if len(numbers) == len(entries):
             worst = min(worst, self.margin())
         if worst < -tolerance:
-            raise InputError(
-                f"cone {self.name!r}: the vector ({', '.join(map(str, entries))}) is "
-                "outside of the cone whatever the variables are."
-            )
-
-    @property
-    def content(self) -> VectorContent:
-        """Vector and whether the cone is rotated, as one immutable tuple."""
-        try:
-            return self._content
-        except AttributeError:
-            raise InputError(
-                f"cone {self.name!r} has no vector yet; construct its model first."
-            ) from None
-
-    @property
-    def vector(self) -> tuple[Any, ...]:
-        """The k entries."""
-        return self.content.entries
+            raise self._outside()
 
     @property
     def rotated(self) -> bool:
         """Whether the cone is the rotated one."""
         return self.content.rotated
-
-    @property
-    def rows(self) -> tuple[ScalarConstraint, ...]:
-        """The constraints that say the same as the cone."""
-        return tuple(row for row, _ in self._built)
-
-    @property
-    def is_intact(self) -> bool:
-        """Whether all rows are in force and say what they said when they were built.
-
-        Transformations deactivate rows, move them elsewhere or rewrite them; then the
-        rows that are left speak for themselves, and conic solvers no longer take the
-        vector in place of them.
-        """
-        return all(
-            row._active
-            and row._expr is expression
-            and row._parent is not None
-            and row._parent() is self
-            for row, expression in self._built
-        )
-
-    def numeric(self) -> Array:
-        """Return the (k,) values of the vector, each entry evaluated once.
-
-        Raises
-        ------
-        ValueError
-            A variable has no value.
-        InputError
-            The rows have been rewritten in other variables or units, so that the
-            vector is no longer what they are about.
-        """
-        entries = self.vector
-        if any(row._expr is not expression for row, expression in self._built):
-            raise InputError(
-                f"the rows of cone {self.name!r} have been rewritten since it was "
-                "built, and no longer say what its vector does; look at the rows."
-            )
-        return np.array([value(entry) for entry in entries], float)
 
     def margin(self) -> float:
         """Return the membership margin at the current values: negative is outside.

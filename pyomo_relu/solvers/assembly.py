@@ -13,9 +13,11 @@ from pyomo_relu.cones import DoublyNonnegativeConeData
 from pyomo_relu.solvers.conic_form import (
     ConeRows,
     ConicForm,
-    SecondOrderRows,
+    QuadraticCone,
+    VectorRows,
     triangle,
 )
+from pyomo_relu.solvers.quadratic_rows import QuadraticVectors
 
 __all__ = ["assemble"]
 
@@ -60,6 +62,8 @@ def assemble(
     bounds: tuple[np.ndarray, np.ndarray],
     cones: tuple[list[Any], sp.csr_array, np.ndarray],
     second_order_cones: tuple[list[Any], sp.csr_array, np.ndarray],
+    quadratics: QuadraticVectors,
+    exponential_cones: tuple[list[Any], sp.csr_array, np.ndarray],
 ) -> ConicForm:
     """Put the affine parts of a model together as a conic form.
 
@@ -79,8 +83,10 @@ def assemble(
     cones : tuple
         The cone data, and the triangles of all of them column by column as
         ``E x + e``, ``E`` (t, <= n) and ``e`` (t,).
-    second_order_cones : tuple
-        The same of the second-order cones, with their vectors.
+    second_order_cones, exponential_cones : tuple
+        The same of the cones of vectors.
+    quadratics : QuadraticVectors
+        Second-order cones that constraints have become.
 
     Returns
     -------
@@ -136,7 +142,12 @@ def assemble(
     n_linear = stack.size
     vectors, V, v = second_order_cones
     vector_rows = _push_vectors(stack, vectors, _widen(V, n), v)
+    quadratic_rows = _split(
+        stack.push(-_widen(quadratics.V, n), quadratics.v), quadratics.sizes
+    )
     triangle_rows[~single] = stack.push(-E[~single], e[~single])
+    triples, U, u = exponential_cones
+    triple_rows = stack.push(-_widen(U, n), u).reshape(-1, 3)
     A, b = stack.matrix()
     return ConicForm(
         model=model,
@@ -150,8 +161,11 @@ def assemble(
         b=b,
         n_zero=n_zero,
         n_nonnegative=n_linear - n_zero,
-        soc_orders=np.array([len(cone.vector) for cone in vectors], dtype=np.int64),
+        soc_orders=np.concatenate(
+            [[len(cone.vector) for cone in vectors], quadratics.sizes]
+        ).astype(np.int64),
         psd_orders=orders[orders > 1],
+        n_exponential=len(triples),
         constraints=rows,
         upper_rows=upper_rows,
         lower_rows=lower_rows,
@@ -163,9 +177,20 @@ def assemble(
                 matrices, _split(triangle_rows, sizes), entries, strict=True
             )
         ],
-        second_order_cones=[
-            SecondOrderRows(cone, rows)
-            for cone, rows in zip(vectors, vector_rows, strict=True)
+        vector_cones=[
+            VectorRows(cone, rows)
+            for cone, rows in zip(
+                [*vectors, *triples], [*vector_rows, *triple_rows], strict=True
+            )
+        ],
+        quadratics=[
+            QuadraticCone(constraint, rows, bool(is_upper))
+            for constraint, rows, is_upper in zip(
+                quadratics.constraints,
+                quadratic_rows,
+                quadratics.is_upper,
+                strict=True,
+            )
         ],
     )
 

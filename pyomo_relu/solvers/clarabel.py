@@ -30,8 +30,9 @@ clarabel, clarabel_available = attempt_import("clarabel")
 
 # Conventions. A second-order cone is |s[1:]| <= s[0]. A semidefinite block is its upper
 # triangle, column by column (the order of ConicForm), off-diagonal entries times
-# sqrt(2): the dot product of two such vectors is the inner product of the matrices. P
-# is its upper triangle; P and A must be CSC.
+# sqrt(2): the dot product of two such vectors is the inner product of the matrices. An
+# exponential cone is (x, y, z) with y exp(x / y) <= z. P is its upper triangle; P and A
+# must be CSC.
 _OFF_DIAGONAL_FACTOR = math.sqrt(2.0)
 
 #: Settings that differ from Clarabel's own. Chordal decomposition makes the set-up of
@@ -166,6 +167,7 @@ class Clarabel(ConicSolver):
             clarabel.NonnegativeConeT(form.n_nonnegative),
             *(clarabel.SecondOrderConeT(int(order)) for order in form.soc_orders),
             *(clarabel.PSDTriangleConeT(int(order)) for order in form.psd_orders),
+            *(clarabel.ExponentialConeT() for _ in range(form.n_exponential)),
         ]
         try:
             solver = clarabel.DefaultSolver(

@@ -1,11 +1,12 @@
 """A convex model as matrices, in nobody's convention but its own.
 
     minimise    1/2 x'Px + c'x + c0
-    subject to  A x + s = b,   s in {0}^p x R_+^q x L x ... x L x S_+ x ... x S_+
+    subject to  A x + s = b,   s in {0}^p x R_+^q x L x ... x S_+ x ... x K_exp x ...
 
 ``L`` is a second-order cone ``{s : |s[1:]| <= s[0]}``. A semidefinite block of order k
 takes ``k (k + 1) / 2`` rows: the upper triangle column by column, (0, 0), (0, 1),
-(1, 1), (0, 2), ..., with the entries *as they are*. Solvers want other triangles,
+(1, 1), (0, 2), ..., with the entries *as they are*. ``K_exp`` is the exponential cone,
+the closure of ``{(x, y, z) : y > 0, y exp(x / y) <= z}``. Solvers want other triangles,
 orders and factors; those live in the file of the solver.
 """
 
@@ -19,7 +20,18 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["ConeRows", "ConicForm", "SecondOrderRows", "triangle"]
+from pyomo_relu.cones.exponential import (
+    dual_exponential_violation,
+    exponential_violation,
+)
+
+__all__ = [
+    "ConeRows",
+    "ConicForm",
+    "QuadraticCone",
+    "VectorRows",
+    "triangle",
+]
 
 
 @lru_cache(maxsize=256)
@@ -75,8 +87,8 @@ class ConeRows:
 
 
 @dataclass(frozen=True)
-class SecondOrderRows:
-    """Where one second-order cone went.
+class VectorRows:
+    """Where one second-order or exponential cone went.
 
     Attributes
     ----------
@@ -89,6 +101,26 @@ class SecondOrderRows:
 
     cone: Any
     rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class QuadraticCone:
+    """Where one quadratic constraint went: ``body <= upper`` or ``lower <= body``.
+
+    Attributes
+    ----------
+    constraint : ConstraintData
+        The Pyomo component.
+    rows : (k,) ndarray of int
+        Rows of ``A`` that hold the vector s of a second-order cone, with
+        ``|s[1:]|^2 - s[0]^2`` the excess of the body over its side.
+    is_upper : bool
+        Whether the side is the upper one.
+    """
+
+    constraint: Any
+    rows: np.ndarray
+    is_upper: bool
 
 
 @dataclass(frozen=True)
@@ -111,10 +143,10 @@ class ConicForm:
         1 to minimise, -1 to maximise: ``P``, ``c``, ``c0`` are already negated.
     has_objective : bool
         False when the model asks for a feasible point only.
-    A : (p + q + l + t, n) csc_array
+    A : (p + q + l + t + 3 e, n) csc_array
         Rows: equalities, nonnegative rows, vectors of the second-order cones,
-        triangles of the semidefinite blocks.
-    b : (p + q + l + t,) ndarray
+        triangles of the semidefinite blocks, vectors of the exponential cones.
+    b : (p + q + l + t + 3 e,) ndarray
         Right-hand side.
     n_zero, n_nonnegative : int
         p and q.
@@ -122,6 +154,8 @@ class ConicForm:
         Numbers of rows of the second-order cones, in row order; l together.
     psd_orders : (r,) ndarray of int
         Orders of the semidefinite blocks, in row order.
+    n_exponential : int
+        Number e of exponential cones, three rows each.
     constraints : list of ConstraintData
         The linear constraints of the model.
     upper_rows, lower_rows : (len(constraints),) ndarray of int
@@ -131,8 +165,10 @@ class ConicForm:
         The same for the bounds of the variables.
     cones : list of ConeRows
         The matrix cones.
-    second_order_cones : list of SecondOrderRows
-        The second-order cones.
+    vector_cones : list of VectorRows
+        The second-order and exponential cones of the model.
+    quadratics : list of QuadraticCone
+        The quadratic constraints, each a second-order cone.
     """
 
     model: Any
@@ -148,13 +184,15 @@ class ConicForm:
     n_nonnegative: int
     soc_orders: np.ndarray
     psd_orders: np.ndarray
+    n_exponential: int
     constraints: list[Any] = field(repr=False)
     upper_rows: np.ndarray = field(repr=False)
     lower_rows: np.ndarray = field(repr=False)
     upper_bound_rows: np.ndarray = field(repr=False)
     lower_bound_rows: np.ndarray = field(repr=False)
     cones: list[ConeRows] = field(repr=False)
-    second_order_cones: list[SecondOrderRows] = field(repr=False)
+    vector_cones: list[VectorRows] = field(repr=False)
+    quadratics: list[QuadraticCone] = field(repr=False)
 
     @property
     def n_linear(self) -> int:
@@ -173,6 +211,7 @@ class ConicForm:
         for order in self.psd_orders:
             rows, columns = triangle(int(order))
             parts.append(rows != columns)
+        parts.append(np.zeros(3 * self.n_exponential, dtype=bool))
         return np.concatenate(parts)
 
     @cached_property
@@ -222,15 +261,23 @@ class ConicForm:
             matrices[:, rows, columns] = matrices[:, columns, rows] = values
             yield matrices
 
-    def cone_violation(self, s: np.ndarray, scale: np.ndarray | None = None) -> float:
+    def triples(self, vector: np.ndarray) -> np.ndarray:
+        """Return the exponential parts (e, 3) of a row vector."""
+        return vector[len(vector) - 3 * self.n_exponential :].reshape(-1, 3)
+
+    def cone_violation(
+        self, s: np.ndarray, scale: np.ndarray | None = None, *, dual: bool = False
+    ) -> float:
         """How far ``s`` is outside the cone, by its worst row, norm or eigenvalue.
 
         Parameters
         ----------
         s : (rows,) ndarray
-            A slack.
+            A slack, or a multiplier.
         scale : (rows,) ndarray, optional
             Divisors of the violations; of a cone the largest one counts.
+        dual : bool
+            Whether the cone is the dual one, in which the rows of ``{0}`` are free.
 
         Returns
         -------
@@ -240,6 +287,8 @@ class ConicForm:
         scale = np.ones(len(s)) if scale is None else scale
         outside = np.abs(s[: self.n_linear])
         outside[self.n_zero :] = -s[self.n_zero : self.n_linear]
+        if dual:
+            outside[: self.n_zero] = 0.0
         worst = float((outside / scale[: self.n_linear]).max(initial=0.0))
         for parts, divisors in zip(self.vectors(s), self.vectors(scale), strict=True):
             excess = np.linalg.norm(parts[:, 1:], axis=1) - parts[:, 0]
@@ -247,7 +296,11 @@ class ConicForm:
         for blocks, divisors in zip(self.blocks(s), self.blocks(scale), strict=True):
             smallest = np.linalg.eigvalsh(blocks)[:, 0] / divisors.max(axis=(1, 2))
             worst = max(worst, -float(smallest.min()))
-        return worst + 0.0
+        violation = dual_exponential_violation if dual else exponential_violation
+        excess = violation(self.triples(s)) / self.triples(scale).max(
+            axis=1, initial=1.0
+        )
+        return max(worst, float(excess.max(initial=0.0))) + 0.0
 
     def objective(self, x: np.ndarray) -> float:
         """Objective of the minimisation at ``x`` (n,)."""
@@ -269,10 +322,8 @@ class ConicForm:
     def dual_residual(self, x: np.ndarray, z: np.ndarray) -> float:
         """Largest entry of ``Px + c + A'z`` and of what ``z`` lacks to be dual."""
         gradient = self.P @ x + self.c + self.A.T @ (self.weight * z)
-        dual_cone = z.copy()
-        dual_cone[: self.n_zero] = 0.0
         return max(
-            float(np.abs(gradient).max(initial=0.0)), self.cone_violation(dual_cone)
+            float(np.abs(gradient).max(initial=0.0)), self.cone_violation(z, dual=True)
         )
 
     def infeasibility_residual(self, z: np.ndarray) -> float:
@@ -287,8 +338,7 @@ class ConicForm:
             return float("inf")
         z = z / -value
         residual = float(np.abs(self.A.T @ (self.weight * z)).max(initial=0.0))
-        z[: self.n_zero] = 0.0
-        return max(residual, self.cone_violation(z))
+        return max(residual, self.cone_violation(z, dual=True))
 
     def unboundedness_residual(self, x: np.ndarray) -> float:
         """How far ``x`` is from a direction of unbounded descent.

@@ -200,7 +200,8 @@ def presolve(form: ConicForm) -> Presolved:
         upper_bound_rows=np.full(len(kept), -1),
         lower_bound_rows=np.full(len(kept), -1),
         cones=[],
-        second_order_cones=[],
+        vector_cones=[],
+        quadratics=[],
     )
     return Presolved(
         form, reduced, _others(form.n_linear, system.rows), _others(n, kept)

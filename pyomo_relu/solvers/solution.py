@@ -17,11 +17,20 @@ from pyomo.contrib.solver.common.solution_loader import SolutionLoader
 from pyomo.contrib.solver.common.util import NoDualsError, NoSolutionError
 from pyomo.core.staleflag import StaleFlagManager
 
+from pyomo_relu.cones import SecondOrderConeData
 from pyomo_relu.cones.second_order import upright
 from pyomo_relu.errors import InputError
-from pyomo_relu.solvers.conic_form import ConeRows, ConicForm, triangle
+from pyomo_relu.solvers.conic_form import (
+    ConeRows,
+    ConicForm,
+    QuadraticCone,
+    triangle,
+)
 
 __all__ = ["ConicSolutionLoader"]
+
+#: A vector of this length, relative to its constants, is the apex of its cone.
+_APEX = 1e-7
 
 
 class ConicSolutionLoader(SolutionLoader):
@@ -121,8 +130,10 @@ class ConicSolutionLoader(SolutionLoader):
         cone), and minus that for a maximisation. :meth:`get_cone_multipliers` gives
         the two parts apart. Of a second-order cone it is, likewise, the vector ``t``
         (k,) with ``d objective = <t, ds>`` when its vector ``v`` becomes ``v - s``: a
-        member of the same cone, or minus one. Rows of second-order cones have no
-        duals of their own.
+        member of the same cone, or minus one, and of an exponential cone a member of
+        the dual cone, or minus one. Rows of these cones have no duals of their own. A
+        quadratic constraint has the derivative by its right-hand side; nan at the apex
+        of its cone, where there is none.
 
         Parameters
         ----------
@@ -146,10 +157,30 @@ class ConicSolutionLoader(SolutionLoader):
         for block in form.cones:
             semidefinite, entrywise = _parts(block, z)
             duals[block.cone] = form.sense * (semidefinite + _lift(block, entrywise))
-        for part in form.second_order_cones:
+        for part in form.vector_cones:
             t = z[part.rows]
-            duals[part.cone] = form.sense * (upright(t) if part.cone.rotated else t)
+            rotated = isinstance(part.cone, SecondOrderConeData) and part.cone.rotated
+            duals[part.cone] = form.sense * (upright(t) if rotated else t)
+        for row in form.quadratics:
+            multiplier = self._quadratic_multiplier(row, z)
+            duals[row.constraint] = (
+                form.sense * multiplier * (-1.0 if row.is_upper else 1.0)
+            )
         return _select(duals, cons_to_load, "constraint or cone")
+
+    def _quadratic_multiplier(self, row: QuadraticCone, z: np.ndarray) -> float:
+        """Return the multiplier of ``|s[1:]|^2 - s[0]^2 <= 0``, nan at the apex.
+
+        Complementarity makes that of the cone ``a (s[0], -s[1:])`` with ``a >= 0``,
+        and ``-<z, ds>`` half of a times the derivative of the row.
+        """
+        x, form = self._primal(), self._form
+        t = z[row.rows]
+        s = form.b[row.rows] - form.A[row.rows] @ x
+        size = float(np.linalg.norm(s))
+        if size > _APEX * (1.0 + float(np.abs(form.b[row.rows]).max())):
+            return 0.5 * float(t[0] * s[0] - t[1:] @ s[1:]) / size**2
+        return float("nan") if np.linalg.norm(t) > _APEX else 0.0
 
     def get_cone_multipliers(self, cone: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the two parts of the multiplier of a doubly nonnegative cone.

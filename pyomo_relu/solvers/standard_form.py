@@ -14,7 +14,6 @@ import numpy as np
 import scipy.sparse as sp
 from pyomo.common.enums import ObjectiveSense
 from pyomo.common.gc_manager import PauseGC
-from pyomo.contrib.solver.common.util import IncompatibleModelError
 from pyomo.core.base import (
     Block,
     Constraint,
@@ -36,8 +35,10 @@ from pyomo.repn.util import categorize_valid_components
 from pyomo_relu.cones import (
     ConeData,
     DoublyNonnegativeConeData,
+    ExponentialConeData,
     PSDConeData,
     SecondOrderConeData,
+    VectorConeData,
     cone_data_objects,
     is_cone_guard,
 )
@@ -54,6 +55,9 @@ from pyomo_relu.solvers.affine_rows import (
 from pyomo_relu.solvers.assembly import assemble
 from pyomo_relu.solvers.conic_form import ConicForm, triangle
 from pyomo_relu.solvers.convexity import most_negative_curvature
+from pyomo_relu.solvers.errors import UnsupportedModelError
+from pyomo_relu.solvers.quadratic_cones import Inequalities
+from pyomo_relu.solvers.quadratic_rows import QuadraticRows
 
 __all__ = ["UnsupportedModelError", "check_model", "compile_conic"]
 
@@ -76,20 +80,18 @@ _KNOWN_CTYPES = {
 }
 
 
-class UnsupportedModelError(InputError, IncompatibleModelError):
-    """The model is no convex conic program: the message names the component."""
-
-
 def compile_conic(model: Any) -> ConicForm:
     """Compile a Pyomo model to conic standard form.
 
     Taken are one linear or convex quadratic objective (or none: a feasible point is
-    asked for), linear constraints of any kind, bounds on continuous variables, and
-    active ``PSDCone``, ``DoublyNonnegativeCone`` and ``SecondOrderCone`` components
-    whose entries are affine. The vector of a second-order cone is taken in place of
-    its rows, as long as they are as they were built. A DNN cone becomes a semidefinite
-    block and one nonnegative row for each entry above the diagonal of its leading
-    block (of ``F A F'`` when it has facets): the diagonal is nonnegative already.
+    asked for), linear constraints of any kind, quadratic constraints that are seen to
+    be convex (:mod:`~pyomo_relu.solvers.quadratic_cones`), bounds on continuous
+    variables, and active ``PSDCone``, ``DoublyNonnegativeCone``, ``SecondOrderCone``
+    and ``ExponentialCone`` components whose entries are affine. The vector of a cone
+    is taken in place of its rows, as long as they are as they were built. A DNN cone
+    becomes a semidefinite block and one nonnegative row for each entry above the
+    diagonal of its leading block (of ``F A F'`` when it has facets): the diagonal is
+    nonnegative already.
 
     Parameters
     ----------
@@ -104,9 +106,9 @@ def compile_conic(model: Any) -> ConicForm:
     Raises
     ------
     UnsupportedModelError
-        If the model has integer variables, nonlinear or quadratic constraints, a
-        nonconvex or higher-order objective, several objectives, or any other active
-        component that the form cannot hold. The message names it.
+        If the model has integer variables, constraints that are neither linear nor
+        convex quadratic, a nonconvex or higher-order objective, several objectives, or
+        any other active component that the form cannot hold. The message names it.
     UnsupportedConeError
         If a completely positive or another unrelaxed cone is active.
     InputError
@@ -115,7 +117,8 @@ def compile_conic(model: Any) -> ConicForm:
     InputTypeError
         If `model` is no block.
     pyomo.common.errors.InfeasibleConstraintException
-        If a constraint without variables is violated.
+        If a constraint without variables is violated, or a sum of squares is to be
+        negative.
 
     Examples
     --------
@@ -171,24 +174,22 @@ class _Compiler:
     def compile(self) -> ConicForm:
         self._refuse_unknown()
         objective = self._objective()
-        found = list(
-            cone_data_objects(self.model, kinds=(ConeData, SecondOrderConeData))
-        )
+        found = list(cone_data_objects(self.model, kinds=(ConeData, VectorConeData)))
         cones = [cone for cone in found if isinstance(cone, ConeData)]
         self._refuse_unrelaxed(cones)
-        vectors = [
-            cone
-            for cone in found
-            if isinstance(cone, SecondOrderConeData) and cone.is_intact
-        ]
+        intact = [c for c in found if isinstance(c, VectorConeData) and c.is_intact]
+        vectors = [cone for cone in intact if isinstance(cone, SecondOrderConeData)]
+        triples = [cone for cone in intact if isinstance(cone, ExponentialConeData)]
 
         sense, quadratic, linear, c0 = self._read_objective(objective)
+        quadratics = QuadraticRows(self.columns)
         constraints, rows, lower, upper = self._read_constraints(
-            {id(row) for cone in vectors for row in cone.rows}
+            {id(row) for cone in intact for row in cone.rows}, quadratics
         )
         triangles = [_by_columns(cone.order)(cone.upper_triangle) for cone in cones]
         entries = self._read_cones(cones, triangles)
         vector_entries = self._read_cones(vectors, [cone.vector for cone in vectors])
+        triple_entries = self._read_cones(triples, [cone.vector for cone in triples])
         n = len(self.columns.variables)
         bounds = self._read_bounds()
 
@@ -211,6 +212,8 @@ class _Compiler:
             bounds=bounds,
             cones=(cones, *entries),
             second_order_cones=(vectors, *vector_entries),
+            quadratics=quadratics.vectors(n, _known(n, bounds, C, k, lower, upper)),
+            exponential_cones=(triples, *triple_entries),
         )
 
     def _refuse_unknown(self) -> None:
@@ -248,8 +251,8 @@ class _Compiler:
                 continue
             raise UnsupportedConeError(
                 f"the {cone.kind} cone '{cone.name}' cannot be written in conic form, "
-                f"which has second-order, positive semidefinite and doubly nonnegative "
-                f"cones; {replace_first(cone)}"
+                f"which has second-order, exponential, positive semidefinite and "
+                f"doubly nonnegative cones; {replace_first(cone)}"
             )
 
     def _read_objective(
@@ -278,9 +281,12 @@ class _Compiler:
         return sense, quadratic, linear, sense * as_float(repn.constant)
 
     def _read_constraints(
-        self, skip: Container[int]
+        self, skip: Container[int], quadratics: QuadraticRows
     ) -> tuple[list[Any], AffineRows, np.ndarray, np.ndarray]:
-        """Rows of all constraints but guards and those whose id is to be skipped."""
+        """Rows of all constraints but guards and those whose id is to be skipped.
+
+        What is not linear goes to the quadratic rows.
+        """
         rows = AffineRows(self.columns)
         constraints: list[Any] = []
         lower: list[float] = []
@@ -297,11 +303,13 @@ class _Compiler:
                 low, body, up = constraint.to_bounded_expression(True)
                 if low is None and up is None:
                     continue
-                linear = rows.add_expression(body)
+                if not rows.add_expression(body):
+                    quadratics.add(constraint, low, body, up)
+                    continue
+            except UnsupportedModelError:
+                raise
             except UNREADABLE as error:
                 raise unreadable(f"constraint '{constraint.name}'", error) from error
-            if not linear:
-                raise UnsupportedModelError(_not_linear(constraint))
             constraints.append(constraint)
             lower.append(-np.inf if low is None else low)
             upper.append(np.inf if up is None else up)
@@ -384,20 +392,21 @@ class _Compiler:
             )
 
 
-def _not_linear(constraint: Any) -> str:
-    """Say why a constraint cannot be taken, and what helps."""
-    cone = constraint.parent_block()
-    if isinstance(cone, SecondOrderConeData):
-        return (
-            f"constraint '{constraint.name}' is not linear, and the second-order cone "
-            f"'{cone.name}' is not taken in place of its rows, because one of them has "
-            f"been deactivated, changed or deleted; put that right, or deactivate the "
-            f"cone"
-        )
-    return (
-        f"constraint '{constraint.name}' is not linear; a conic form takes linear "
-        f"constraints and cones. Write a convex quadratic constraint as a "
-        f"SecondOrderCone, or use a nonlinear solver"
+def _known(
+    n: int,
+    bounds: tuple[np.ndarray, np.ndarray],
+    C: sp.csr_array,
+    k: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+) -> Inequalities:
+    """Return bounds and rows ``lower <= C x + k <= upper`` as inequalities."""
+    C = sp.csr_array((C.data, C.indices, C.indptr), shape=(C.shape[0], n))
+    below, above = np.isfinite(lower), np.isfinite(upper)
+    return Inequalities(
+        *bounds,
+        sp.csc_array(sp.vstack([C[below], -C[above]], format="csc")),
+        np.concatenate([(lower - k)[below], (k - upper)[above]]),
     )
 
 

@@ -205,7 +205,15 @@ def discrete(m):
 
 
 def quadratic_row(m):
-    m.culprit = pyo.Constraint(expr=m.x**2 <= 1)
+    m.culprit = pyo.Constraint(expr=m.x**2 >= 1)
+
+
+def quadratic_equation(m):
+    m.culprit = pyo.Constraint(expr=m.x**2 == 1)
+
+
+def two_sided_quadratic_row(m):
+    m.culprit = pyo.Constraint(expr=(0, m.x**2, 1))
 
 
 def nonlinear_row(m):
@@ -254,6 +262,8 @@ def two_objectives(m):
         binary,
         discrete,
         quadratic_row,
+        quadratic_equation,
+        two_sided_quadratic_row,
         nonlinear_row,
         special_ordered_set,
         disjunction,

@@ -227,9 +227,9 @@ def test_rows_come_between_the_nonnegative_ones_and_the_triangles():
     assert (form.n_zero, form.n_nonnegative) == (1, 2)
     assert form.soc_orders.tolist() == [4, 4, 2]
     assert form.psd_orders.tolist() == [2, 2]
-    rows = [part.rows.tolist() for part in form.second_order_cones]
+    rows = [part.rows.tolist() for part in form.vector_cones]
     assert rows == [[3, 4, 5, 6], [7, 8, 9, 10], [11, 12]]
-    assert [part.cone.name for part in form.second_order_cones] == ["B", "D", "E"]
+    assert [part.cone.name for part in form.vector_cones] == ["B", "D", "E"]
     np.testing.assert_allclose(slack[3:7], m.B.numeric())
     np.testing.assert_allclose(slack[7:11], turned(m.D.numeric()))
     np.testing.assert_allclose(slack[11:13], m.E.numeric())
@@ -295,10 +295,10 @@ def test_a_cone_that_was_taken_apart_is_no_cone(touch):
         compile_conic(m)
 
 
-def test_quadratic_constraints_are_told_of_the_cone():
+def test_nonconvex_quadratic_constraints_are_told_of_the_cone():
     m = pyo.ConcreteModel()
     m.x = pyo.Var([0, 1])
-    m.c = pyo.Constraint(expr=m.x[0] ** 2 <= m.x[1])
+    m.c = pyo.Constraint(expr=m.x[0] ** 2 <= m.x[1] ** 2)
     with pytest.raises(UnsupportedModelError, match=r"'c'.*SecondOrderCone"):
         compile_conic(m)
 
@@ -333,8 +333,10 @@ def test_in_disjuncts_they_are_plain_rows():
     m.d[0].binary_indicator_var.fix(0)
     m.d[1].binary_indicator_var.fix(1)
     # The transformed rows are what is in force, and they are quadratic.
-    with pytest.raises(UnsupportedModelError, match="not linear"):
-        compile_conic(m)
+    form = compile_conic(m)
+    assert form.vector_cones == []
+    assert len(form.quadratics) == 2
+    assert solve(m).incumbent_objective == pytest.approx(2.0, abs=1e-6)
     solver = pyo.SolverFactory("cyipopt")
     if solver.available(exception_flag=False):
         solver.solve(m)
