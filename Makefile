@@ -1,11 +1,12 @@
-# `make test` creates what it needs: a virtual environment, Ipopt, then every check.
+# `make test` creates what it needs: a virtual environment, the open solvers, then every
+# check.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test lint format types ipopt benchmark clean
+.PHONY: test lint format types ipopt solvers benchmark clean
 
-test: $(VENV)/installed ipopt lint types
+test: $(VENV)/installed ipopt solvers lint types
 	$(BIN)/python -m pytest
 
 $(VENV)/installed: pyproject.toml
@@ -16,6 +17,9 @@ $(VENV)/installed: pyproject.toml
 
 ipopt: $(VENV)/installed
 	tools/install_ipopt.sh $(BIN)/python
+
+solvers:
+	tools/install_solvers.sh
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .

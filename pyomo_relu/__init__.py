@@ -20,7 +20,7 @@ from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs import build_completely_positive, build_copositive
 from pyomo_relu.recovery import recover_network
-from pyomo_relu.solvers import solve
+from pyomo_relu.solvers import solve, solver_table
 from pyomo_relu.tiers import bound_direction, relax
 from pyomo_relu.training import TrainingResult, train
 
@@ -49,5 +49,6 @@ __all__ = [
     "relax",
     "sample_cells",
     "solve",
+    "solver_table",
     "train",
 ]

@@ -29,6 +29,7 @@ except ImportError as error:
 from pyomo_relu.files import check_writable
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.programs.network_program import MAX_CELLS
+from pyomo_relu.solvers import solver_table
 from pyomo_relu.tiers import tier_table, tier_table_markdown
 from pyomo_relu.training import TrainingResult, train
 
@@ -364,6 +365,38 @@ def tiers_command(style: str) -> None:
                 cells = row.tier, row.bound, row.solver_class, row.becomes, row.exact
                 table.add_row(*map(escape, cells))
         console.print(table)
+
+
+@cli.command("solvers")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "markdown"]),
+    default="table",
+    show_default=True,
+)
+def solvers_command(style: str) -> None:
+    """List the solvers: which are here, what they take, how to get them.
+
+    A model goes to the best installed solver that can take it; `solve` says which and
+    why. Of a model that is not convex a solver finds global or local optima.
+    """
+    table = solver_table()
+    if style == "markdown":
+        click.echo(table.markdown(), nl=False)
+        return
+    shown = Table(show_lines=True)
+    for heading in ("solver", "version"):
+        shown.add_column(heading, no_wrap=True)
+    for heading in ("takes", "optima", "to install"):
+        shown.add_column(heading)
+    for row in table:
+        version = (row.version or "here") if row.installed else "not here"
+        install = "" if row.installed else row.install
+        shown.add_row(
+            *map(escape, (row.solver, version, row.takes, row.finds, install))
+        )
+    Console().print(shown)
 
 
 def _print_result(result: TrainingResult, name: str, gap: float) -> None:

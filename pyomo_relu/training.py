@@ -32,7 +32,7 @@ __all__ = ["TrainingResult", "TrainingRound", "train"]
 
 #: Accuracy costs an interior point two or three steps more, and tells the faces that
 #: neurons lie on from mere neighbours.
-_TOLERANCES = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
+_ACCURACY = "tight"
 #: Doubly nonnegative relaxations are refined by bisection at most this often.
 _MAX_LEVEL = 3
 #: Cells with a second moment below this part of the largest hold no neuron.
@@ -277,7 +277,7 @@ class _Run:
             model,
             load_solutions=False,
             raise_exception_on_nonoptimal_result=False,
-            solver_options=_TOLERANCES,
+            accuracy=_ACCURACY,
         )
         try:
             results.solution_loader.load_solution()

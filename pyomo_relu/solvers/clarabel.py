@@ -158,7 +158,7 @@ class Clarabel(ConicSolver):
         settings = _settings(config)
         # SciPy's LAPACK is imported at the first use: an interrupt in there aborts.
         clarabel.force_load_blas_lapack()
-        objective_scale = _power_of_two(form)
+        objective_scale = form.objective_size
         row_scale = np.where(form.is_off_diagonal, _OFF_DIAGONAL_FACTOR, 1.0)
         A = sp.csc_matrix(form.A, copy=True)
         A.data *= row_scale[A.indices]
@@ -222,6 +222,13 @@ def _settings(config: Any) -> Any:
         settings.time_limit = config.time_limit
     if config.threads is not None:
         settings.max_threads = config.threads
+    if config.iteration_limit is not None:
+        if "max_iter" in options:
+            raise InputError(
+                "both iteration_limit=... of the solve and 'max_iter' in "
+                "solver_options are given; give one of them"
+            )
+        settings.max_iter = config.iteration_limit
     for name, setting in {**DEFAULT_SETTINGS, **options}.items():
         try:
             setattr(settings, name, setting)
@@ -231,16 +238,6 @@ def _settings(config: Any) -> Any:
                 f"is {getattr(clarabel.DefaultSettings(), name)!r}"
             ) from error
     return settings
-
-
-def _power_of_two(form: ConicForm) -> float:
-    """Return the power of two next to the largest objective coefficient.
-
-    Clarabel's absolute tolerances are in units of the objective; a power of two costs
-    no accuracy.
-    """
-    largest = max(np.abs(form.c).max(initial=0.0), np.abs(form.P.data).max(initial=0.0))
-    return 2.0 ** round(math.log2(largest)) if largest > 0.0 else 1.0
 
 
 def _run(solver: Any, streams: list[Any]) -> tuple[Any, str]:

@@ -12,6 +12,7 @@ orders and factors; those live in the file of the solver.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -301,6 +302,18 @@ class ConicForm:
             axis=1, initial=1.0
         )
         return max(worst, float(excess.max(initial=0.0))) + 0.0
+
+    @property
+    def objective_size(self) -> float:
+        """The power of two next to the largest coefficient of the objective, or 1.
+
+        Solvers' absolute tolerances are in units of the objective they are given;
+        dividing it by a power of two costs no accuracy.
+        """
+        largest = max(
+            np.abs(self.c).max(initial=0.0), np.abs(self.P.data).max(initial=0.0)
+        )
+        return 2.0 ** round(math.log2(largest)) if largest > 0.0 else 1.0
 
     def objective(self, x: np.ndarray) -> float:
         """Objective of the minimisation at ``x`` (n,)."""

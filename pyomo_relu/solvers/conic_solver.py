@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from pyomo.common.config import Bool, ConfigValue, NonNegativeFloat
+from pyomo.common.config import Bool, ConfigValue, NonNegativeFloat, PositiveInt
 from pyomo.common.errors import ApplicationError, InfeasibleConstraintException
 from pyomo.common.timing import HierarchicalTimer
 from pyomo.contrib.solver.common.base import SolverBase
@@ -106,6 +106,14 @@ class ConicSolverConfig(SolverConfig):
                 "of its iterates.",
             ),
         )
+        self.iteration_limit: int | None = self.declare(
+            "iteration_limit",
+            ConfigValue(
+                domain=PositiveInt,
+                default=None,
+                description="Largest number of iterations; None is the solver's own.",
+            ),
+        )
         self.presolve: bool = self.declare(
             "presolve",
             ConfigValue(
@@ -175,9 +183,31 @@ class ConicSolver(SolverBase):
         NoFeasibleSolutionError
             If there is no point to load, unless ``load_solutions`` is False.
         """
+        check_model(model)
+        return self._solve(model, None, kwds)
+
+    def solve_form(self, form: ConicForm, **kwds: Any) -> Results:
+        """Solve a model that has been compiled and not been changed since.
+
+        Parameters
+        ----------
+        form : ConicForm
+            What :func:`~pyomo_relu.solvers.standard_form.compile_conic` returned.
+        **kwds
+            Options of this solve, the entries of ``CONFIG``.
+
+        Returns
+        -------
+        Results
+            As those of :meth:`solve`.
+        """
+        return self._solve(form.model, form, kwds)
+
+    def _solve(
+        self, model: Any, form: ConicForm | None, kwds: dict[str, Any]
+    ) -> Results:
         start = datetime.now(timezone.utc)
         tick = time.perf_counter()
-        check_model(model)
         config = self._configure(kwds)
         if not self.available():
             raise ApplicationError(
@@ -192,7 +222,7 @@ class ConicSolver(SolverBase):
         results.solver_name = self.name
         results.solver_version = self.version()
         results.solver_config = config
-        message = self._run(model, config, results)
+        message = self._run(model, form, config, results)
 
         if (
             config.raise_exception_on_nonoptimal_result
@@ -232,12 +262,15 @@ class ConicSolver(SolverBase):
         except ValueError as error:
             raise InputError(f"solver '{self.name}': {error}") from error
 
-    def _run(self, model: Any, config: Any, results: Results) -> str:
+    def _run(
+        self, model: Any, form: ConicForm | None, config: Any, results: Results
+    ) -> str:
         """Compile and solve; fill the results and return one sentence about them."""
         timer = config.timer
         timer.start("compile")
         try:
-            form = compile_conic(model)
+            if form is None:
+                form = compile_conic(model)
         except InfeasibleConstraintException as error:
             message = f"The model is infeasible as it stands: {error}"
             results.solution_loader = NoSolutionSolutionLoader(model, message)
@@ -334,6 +367,9 @@ def _fill(
             info.certificate_residual = form.unboundedness_residual(answer.x)
     finite = np.isfinite(answer.x).all() and np.isfinite(answer.z).all()
     if not (answer.has_point and finite):
+        if answer.termination == TerminationCondition.convergenceCriteriaSatisfied:
+            message = f"{answer.status}, but without a finite point"
+            results.termination_condition = TerminationCondition.error
         results.solution_loader = ConicSolutionLoader(form, message=message)
         return message
 

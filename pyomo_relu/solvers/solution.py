@@ -13,8 +13,13 @@ from typing import Any
 
 import numpy as np
 from pyomo.common.collections import ComponentMap
+from pyomo.common.errors import PyomoException
 from pyomo.contrib.solver.common.solution_loader import SolutionLoader
-from pyomo.contrib.solver.common.util import NoDualsError, NoSolutionError
+from pyomo.contrib.solver.common.util import (
+    NoDualsError,
+    NoReducedCostsError,
+    NoSolutionError,
+)
 from pyomo.core.staleflag import StaleFlagManager
 
 from pyomo_relu.cones import SecondOrderConeData
@@ -67,12 +72,12 @@ class ConicSolutionLoader(SolutionLoader):
 
     def _primal(self) -> np.ndarray:
         if self._x is None:
-            raise NoSolutionError(self._message)
+            raise NoSolutionError(_not_there(NoSolutionError, self._message))
         return self._x
 
-    def _multipliers(self) -> np.ndarray:
+    def _multipliers(self, error: type[PyomoException] = NoDualsError) -> np.ndarray:
         if self._z is None:
-            raise NoDualsError(self._message)
+            raise error(_not_there(error, self._message))
         # Row number -1 (no such row) reads this zero.
         return np.append(self._z, 0.0)
 
@@ -230,10 +235,15 @@ class ConicSolutionLoader(SolutionLoader):
         ComponentMap of VarData to float
             Zero for a variable without bounds.
         """
-        form, z = self._form, self._multipliers()
+        form, z = self._form, self._multipliers(NoReducedCostsError)
         costs = form.sense * (z[form.lower_bound_rows] - z[form.upper_bound_rows])
         values = ComponentMap(zip(form.variables, costs.tolist(), strict=True))
         return _select(values, vars_to_load, "variable")
+
+
+def _not_there(error: type[PyomoException], message: str) -> str:
+    """Pyomo's own sentence, which its users look for, and why it is so."""
+    return f"{error.default_message} The solve ended so: {message}"
 
 
 def _parts(block: ConeRows, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -59,13 +59,13 @@ from pyomo_relu.solvers.errors import UnsupportedModelError
 from pyomo_relu.solvers.quadratic_cones import Inequalities
 from pyomo_relu.solvers.quadratic_rows import QuadraticRows
 
-__all__ = ["UnsupportedModelError", "check_model", "compile_conic"]
+__all__ = ["KNOWN_CTYPES", "check_model", "compile_conic"]
 
 _ORDER = SortComponents.deterministic
 
-# Ctypes that state no requirement of their own, or whose requirement is compiled
-# (a cone is a Block).
-_KNOWN_CTYPES = {
+#: Ctypes that state no requirement of their own, or whose requirement is compiled (a
+#: cone is a Block).
+KNOWN_CTYPES = {
     Block,
     Constraint,
     Expression,
@@ -218,7 +218,7 @@ class _Compiler:
 
     def _refuse_unknown(self) -> None:
         _, unknown = categorize_valid_components(
-            self.model, active=True, sort=_ORDER, valid=_KNOWN_CTYPES
+            self.model, active=True, sort=_ORDER, valid=KNOWN_CTYPES
         )
         if unknown:
             listed = "; ".join(

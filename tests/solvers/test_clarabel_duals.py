@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from pyomo.contrib.solver.common.util import NoDualsError, NoSolutionError
+from pyomo.contrib.solver.common.util import (
+    NoDualsError,
+    NoReducedCostsError,
+    NoSolutionError,
+)
 
 from pyomo_relu.cones import DoublyNonnegativeCone, PSDCone
 from pyomo_relu.errors import InputError
@@ -233,5 +237,5 @@ def test_without_a_point_the_loader_says_so():
         loader.get_vars()
     with pytest.raises(NoDualsError, match="DualInfeasible"):
         loader.get_duals()
-    with pytest.raises(NoDualsError, match="DualInfeasible"):
+    with pytest.raises(NoReducedCostsError, match="DualInfeasible"):
         loader.get_reduced_costs()

@@ -281,7 +281,7 @@ def test_inactive_cones_are_left_out():
     "touch",
     [
         lambda cone: cone.first_nonnegative.deactivate(),
-        lambda cone: cone.first_nonnegative.set_value(cone.vector[0] >= 1),
+        lambda cone: cone.first_nonnegative.set_value(cone.vector[0] >= -1),
         lambda cone: cone.del_component("first_nonnegative"),
     ],
 )
@@ -293,6 +293,17 @@ def test_a_cone_that_was_taken_apart_is_no_cone(touch):
     touch(m.K)
     with pytest.raises(UnsupportedModelError, match=r"K\.quadratic.*changed"):
         compile_conic(m)
+
+
+def test_rows_that_were_changed_speak_for_themselves():
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var([0, 1])
+    m.K = SecondOrderCone(m.x)
+    m.o = pyo.Objective(expr=m.x[0])
+    m.K.first_nonnegative.set_value(m.x[0] >= 1)
+    # The new row still says on which nappe the quadratic row is.
+    assert compile_conic(m).vector_cones == []
+    assert solve(m).incumbent_objective == pytest.approx(1.0, abs=1e-6)
 
 
 def test_nonconvex_quadratic_constraints_are_told_of_the_cone():

@@ -50,7 +50,9 @@ def test_an_unrelaxed_cone_stops_at_the_door():
 
 
 def test_options_are_passed_on_and_checked():
-    results = solve(model(), solver_options={"max_iter": 50}, load_solutions=False)
+    results = solve(
+        model(), "clarabel", solver_options={"max_iter": 50}, load_solutions=False
+    )
     assert "max iter = 50" in results.solver_log
     with pytest.raises(InputError, match=r"'max_iter'.*solver_options"):
         solve(model(), max_iter=50)

@@ -1,0 +1,461 @@
+"""What each solver takes, whether it is here, and how to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyomo.common.errors import ApplicationError
+from pyomo.contrib.solver.common.factory import SolverFactory
+
+from pyomo_relu.errors import InputError, InputTypeError
+from pyomo_relu.solvers.content import ModelContent
+from pyomo_relu.solvers.legacy_solvers import LEGACY_SOLVERS
+
+__all__ = [
+    "ALIASES",
+    "CAPABILITIES",
+    "Capability",
+    "SolverRow",
+    "SolverTable",
+    "make_solver",
+    "solver_table",
+]
+
+_DEGREES = ("none", "linear", "quadratic", "nonlinear")
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What one solver takes.
+
+    Attributes
+    ----------
+    name : str
+        Its name at the door.
+    title : str
+        What people call it.
+    classes : str
+        Classes of programs, for people.
+    install : str
+        How to get it.
+    conic : bool
+        Whether it takes convex conic programs, compiled by this package.
+    cones : frozenset of str
+        Kinds of cones that it takes as they are.
+    rows, objective : {"linear", "quadratic", "nonlinear"}
+        Highest degree that it takes.
+    integer : {"", "linear", "quadratic", "nonlinear"}
+        Highest degree of a model with integer variables; empty: takes none.
+    needs_convex : bool
+        Whether a model that is not convex is not for it.
+    finds : {"global", "local"}
+        Which optimum it finds of a model that is not convex; of a convex one every
+        optimum is global.
+    other : frozenset of str
+        Component types beyond constraints, ``SOSConstraint``.
+    dense_above : int or None
+        Numbers of variables above this are not for it, unless it is named: its work
+        grows with their cube, its memory with their square.
+    iteration_option : str or tuple of str
+        Names of its settings for the largest number of iterations; empty where
+        ``iteration_limit`` is an option of the interface, or there is none.
+    accuracy : dict
+        Settings of the presets ``fast`` and ``tight``.
+    """
+
+    name: str
+    title: str
+    classes: str
+    install: str
+    conic: bool = False
+    cones: frozenset[str] = frozenset()
+    rows: str = "linear"
+    objective: str = "linear"
+    integer: str = ""
+    needs_convex: bool = False
+    finds: str = "global"
+    other: frozenset[str] = frozenset()
+    dense_above: int | None = None
+    iteration_option: tuple[str, ...] = ()
+    accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def refusal(self, content: ModelContent) -> str:
+        """Say why the solver cannot take a model.
+
+        Parameters
+        ----------
+        content : ModelContent
+            The model.
+
+        Returns
+        -------
+        str
+            Empty when it can.
+
+        Examples
+        --------
+        >>> import pyomo.environ as pyo
+        >>> from pyomo_relu.solvers.content import model_content
+        >>> m = pyo.ConcreteModel()
+        >>> m.x = pyo.Var(domain=pyo.Integers)
+        >>> m.o = pyo.Objective(expr=m.x**2)
+        >>> CAPABILITIES["highs"].refusal(model_content(m))
+        'it takes integer variables in linear models only'
+        """
+        for kind in content.other:
+            if kind not in self.other:
+                return f"it takes no {kind}"
+        for kind in content.cones:
+            plain = _PLAIN_ROWS.get(kind)
+            if kind in self.cones:
+                continue
+            if plain is None or _exceeds(plain, self.rows):
+                return f"it takes no {kind} cones"
+        if content.integer_variables:
+            return self._integer_refusal(content)
+        if self.conic:
+            return content.obstacle
+        if _exceeds(content.objective, self.objective):
+            return f"it takes no {content.objective} objective"
+        highest = _highest_row(content)
+        if _exceeds(highest, self.rows):
+            return f"it takes no {highest} constraints"
+        if self.needs_convex and content.form is None:
+            return f"it is for convex models: {content.obstacle}"
+        return ""
+
+    def _integer_refusal(self, content: ModelContent) -> str:
+        if not self.integer:
+            return "it takes no integer variables"
+        degree = max(content.objective, _highest_row(content), key=_DEGREES.index)
+        plain = [_PLAIN_ROWS[kind] for kind in content.cones if kind in _PLAIN_ROWS]
+        degree = max([degree, *plain], key=_DEGREES.index)
+        if _exceeds(degree, self.integer):
+            return f"it takes integer variables in {self.integer} models only"
+        return ""
+
+
+#: Degree of the rows that say the same as a cone.
+_PLAIN_ROWS = {"second-order": "quadratic", "exponential": "nonlinear"}
+
+
+def _exceeds(degree: str, limit: str) -> bool:
+    return _DEGREES.index(degree) > _DEGREES.index(limit)
+
+
+def _highest_row(content: ModelContent) -> str:
+    if content.nonlinear_rows:
+        return "nonlinear"
+    return "quadratic" if content.quadratic_rows else "linear"
+
+
+_SEMIDEFINITE = frozenset(
+    {"second-order", "positive semidefinite", "doubly nonnegative"}
+)
+_IPOPT_ACCURACY = {
+    "fast": {"tol": 1e-6},
+    "tight": {"tol": 1e-10, "constr_viol_tol": 1e-10, "compl_inf_tol": 1e-10},
+}
+_SDPA_LIMIT = 15_000
+
+CAPABILITIES: dict[str, Capability] = {
+    capability.name: capability
+    for capability in (
+        Capability(
+            name="clarabel",
+            title="Clarabel",
+            classes="LP, QP, QCQP, SOCP, SDP, exponential cones",
+            install="pip install clarabel",
+            conic=True,
+            needs_convex=True,
+            cones=_SEMIDEFINITE | {"exponential"},
+            rows="quadratic",
+            objective="quadratic",
+            accuracy={
+                "fast": {"tol_gap_abs": 1e-6, "tol_gap_rel": 1e-6, "tol_feas": 1e-6},
+                "tight": {
+                    "tol_gap_abs": 1e-10,
+                    "tol_gap_rel": 1e-10,
+                    "tol_feas": 1e-10,
+                },
+            },
+        ),
+        Capability(
+            name="highs",
+            title="HiGHS",
+            classes="LP, convex QP, MILP",
+            install="pip install highspy",
+            needs_convex=True,
+            objective="quadratic",
+            integer="linear",
+            iteration_option=(
+                "simplex_iteration_limit",
+                "ipm_iteration_limit",
+                "qp_iteration_limit",
+            ),
+            accuracy={
+                "fast": {
+                    "primal_feasibility_tolerance": 1e-6,
+                    "dual_feasibility_tolerance": 1e-6,
+                    "mip_rel_gap": 1e-3,
+                },
+                "tight": {
+                    "primal_feasibility_tolerance": 1e-9,
+                    "dual_feasibility_tolerance": 1e-9,
+                    "ipm_optimality_tolerance": 1e-10,
+                    "mip_rel_gap": 1e-9,
+                },
+            },
+        ),
+        Capability(
+            name="csdp",
+            title="CSDP",
+            classes="LP, QP, QCQP, SOCP, SDP",
+            install="apt-get install coinor-csdp",
+            conic=True,
+            needs_convex=True,
+            cones=_SEMIDEFINITE,
+            rows="quadratic",
+            objective="quadratic",
+            dense_above=_SDPA_LIMIT,
+            accuracy={},
+        ),
+        Capability(
+            name="sdpa",
+            title="SDPA",
+            classes="LP, QP, QCQP, SOCP, SDP",
+            install="apt-get install sdpa",
+            conic=True,
+            needs_convex=True,
+            cones=_SEMIDEFINITE,
+            rows="quadratic",
+            objective="quadratic",
+            dense_above=_SDPA_LIMIT,
+            accuracy={},
+        ),
+        Capability(
+            name="scs",
+            title="SCS",
+            classes="LP, QP, QCQP, SOCP, SDP, exponential cones; first order",
+            install="pip install 'pyomo-relu[scs]'",
+            conic=True,
+            needs_convex=True,
+            cones=_SEMIDEFINITE | {"exponential"},
+            rows="quadratic",
+            objective="quadratic",
+            accuracy={
+                "fast": {"eps_abs": 1e-5, "eps_rel": 1e-5},
+                "tight": {"eps_abs": 1e-10, "eps_rel": 1e-10},
+            },
+        ),
+        Capability(
+            name="ipopt",
+            title="Ipopt",
+            classes="NLP, local optima",
+            install="conda install -c conda-forge ipopt",
+            rows="nonlinear",
+            objective="nonlinear",
+            finds="local",
+            iteration_option=("max_iter",),
+            accuracy=_IPOPT_ACCURACY,
+        ),
+        Capability(
+            name="cyipopt",
+            title="Ipopt by cyipopt",
+            classes="NLP, local optima",
+            install="pip install 'pyomo-relu[ipopt]' (needs the library: apt-get "
+            "install coinor-libipopt-dev pkg-config), then pyomo build-extensions",
+            rows="nonlinear",
+            objective="nonlinear",
+            finds="local",
+            accuracy=_IPOPT_ACCURACY,
+        ),
+        Capability(
+            name="scip",
+            title="SCIP",
+            classes="LP, MILP, MINLP, global optima",
+            install="pip install 'pyomo-relu[scip]'",
+            rows="nonlinear",
+            objective="nonlinear",
+            integer="nonlinear",
+            other=frozenset({"SOSConstraint"}),
+            accuracy={
+                "fast": {"numerics/feastol": 1e-5, "limits/gap": 1e-3},
+                "tight": {"numerics/feastol": 1e-9, "numerics/dualfeastol": 1e-9},
+            },
+        ),
+        Capability(
+            name="cbc",
+            title="CBC",
+            classes="LP, MILP",
+            install="apt-get install coinor-cbc",
+            integer="linear",
+            accuracy={
+                "fast": {"primalTolerance": 1e-6, "dualTolerance": 1e-6},
+                "tight": {"primalTolerance": 1e-9, "dualTolerance": 1e-9},
+            },
+        ),
+        Capability(
+            name="glpk",
+            title="GLPK",
+            classes="LP, MILP",
+            install="apt-get install glpk-utils",
+            integer="linear",
+        ),
+    )
+}
+
+#: Names of Pyomo's that mean a solver here.
+ALIASES = {"scip_direct": "scip", "glpsol": "glpk", "appsi_highs": "highs"}
+_FACTORY_NAMES = {"scip": "scip_direct"}
+
+
+def make_solver(name: str) -> Any:
+    """Return a new instance of the interface of a solver.
+
+    Parameters
+    ----------
+    name : str
+        A key of `CAPABILITIES`, or a name that pyomo.contrib.solver's factory knows.
+
+    Returns
+    -------
+    SolverBase
+        Perhaps not available.
+    """
+    name = ALIASES.get(name, name)
+    if name in LEGACY_SOLVERS:
+        return LEGACY_SOLVERS[name]()
+    return SolverFactory(_FACTORY_NAMES.get(name, name))
+
+
+def is_available(name: str) -> bool:
+    """Whether a solver can be used on this machine."""
+    try:
+        return bool(make_solver(name).available())
+    except (ApplicationError, ImportError, OSError):
+        return False
+
+
+@dataclass(frozen=True)
+class SolverRow:
+    """One solver on this machine.
+
+    Attributes
+    ----------
+    solver : str
+        Its name at the door.
+    installed : bool
+        Whether it can be used.
+    version : str
+        Its version, empty where it is not installed.
+    takes : str
+        Classes of programs.
+    finds : str
+        ``"global"`` or ``"local"`` optima.
+    install : str
+        How to get it.
+    """
+
+    solver: str
+    installed: bool
+    version: str
+    takes: str
+    finds: str
+    install: str
+
+
+class SolverTable(tuple[SolverRow, ...]):
+    """Rows of :func:`solver_table`, which print as a table."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        cells = [("solver", "version", "takes", "optima", "install")] + [
+            (
+                row.solver,
+                row.version if row.installed else "not here",
+                row.takes,
+                row.finds,
+                "-" if row.installed else row.install,
+            )
+            for row in self
+        ]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+            )
+            for row in cells
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def markdown(self) -> str:
+        """Return the table as Markdown, without what differs between machines."""
+        lines = ["| solver | takes | optima | install |", "|---|---|---|---|"]
+        lines += [
+            f"| `{row.solver}` | {row.takes} | {row.finds} | `{row.install}` |"
+            for row in self
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def solver_table(names: Sequence[str] | None = None) -> SolverTable:
+    """Return a row for each solver: whether it is here, and what it takes.
+
+    Parameters
+    ----------
+    names : sequence of str, optional
+        Only these.
+
+    Returns
+    -------
+    SolverTable
+        A tuple of `SolverRow` that prints as a table.
+
+    Raises
+    ------
+    InputError
+        A name is unknown.
+    InputTypeError
+        `names` is a string.
+
+    Examples
+    --------
+    >>> row = solver_table(["clarabel"])[0]
+    >>> row.installed, row.takes
+    (True, 'LP, QP, QCQP, SOCP, SDP, exponential cones')
+    """
+    if isinstance(names, str):
+        raise InputTypeError(f"names must be a sequence of names; got {names!r}.")
+    rows = []
+    for name in CAPABILITIES if names is None else names:
+        key = ALIASES.get(name, name)
+        if key not in CAPABILITIES:
+            raise InputError(
+                f"there is no solver {name!r} in the table; it has "
+                f"{', '.join(CAPABILITIES)}."
+            )
+        capability = CAPABILITIES[key]
+        installed = is_available(key)
+        rows.append(
+            SolverRow(
+                key,
+                installed,
+                version_text(make_solver(key)) if installed else "",
+                capability.classes,
+                capability.finds,
+                capability.install,
+            )
+        )
+    return SolverTable(rows)
+
+
+def version_text(interface: Any) -> str:
+    """Version of a solver as people write it, empty where it is not known."""
+    try:
+        return ".".join(map(str, interface.version() or ()))
+    except (ApplicationError, OSError, RuntimeError, TypeError, ValueError):
+        return ""
