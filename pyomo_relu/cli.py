@@ -379,7 +379,7 @@ def solvers_command(style: str) -> None:
     """List the solvers: which are here, what they take, how to get them.
 
     A model goes to the best installed solver that can take it; `solve` says which and
-    why. Of a model that is not convex a solver finds global or local optima.
+    why.
     """
     table = solver_table()
     if style == "markdown":
@@ -388,14 +388,12 @@ def solvers_command(style: str) -> None:
     shown = Table(show_lines=True)
     for heading in ("solver", "version"):
         shown.add_column(heading, no_wrap=True)
-    for heading in ("takes", "optima", "to install"):
+    for heading in ("takes", "to install"):
         shown.add_column(heading)
     for row in table:
         version = (row.version or "here") if row.installed else "not here"
         install = "" if row.installed else row.install
-        shown.add_row(
-            *map(escape, (row.solver, version, row.takes, row.finds, install))
-        )
+        shown.add_row(*map(escape, (row.solver, version, row.takes, install)))
     Console().print(shown)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyomo_relu import ReLUNetwork, TrainingProblem, certify
+from pyomo_relu import ReLUNetwork, TrainingProblem, certify, solver_table
 from pyomo_relu.__main__ import main
 from pyomo_relu.tiers import tier_table, tier_table_markdown
 
@@ -292,3 +292,14 @@ def test_the_tiers_are_listed(run):
     for row in tier_table():
         assert row.tier in done.stdout
     assert run("tiers", "--format", "markdown").stdout == tier_table_markdown()
+
+
+def test_the_solvers_are_listed(run):
+    done = run("solvers")
+    assert done.returncode == 0
+    for row in solver_table():
+        assert row.solver in done.stdout
+    assert run("solvers", "--format", "markdown").stdout == solver_table().markdown()
+    # docs/solvers.md holds the same table.
+    docs = Path(__file__).parents[1] / "docs" / "solvers.md"
+    assert solver_table().markdown() in docs.read_text()

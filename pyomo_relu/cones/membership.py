@@ -75,10 +75,10 @@ def unsupported(cone: ConeData) -> UnsupportedConeError:
             "TransformationFactory('gdp.fix_disjuncts')."
         )
     advice = replace_first(cone)
-    native = " and takes this cone as it is" if cone.is_conic else ""
+    native = ", which has this cone as it is" if cone.is_conic else ""
     return UnsupportedConeError(
         f"the {cone.kind} cone {cone.name!r} (order {cone.order}) {reached}.{choice} "
-        f"{advice[0].upper()}{advice[1:]}. SolverFactory('clarabel') is a "
+        f"{advice[0].upper()}{advice[1:]}. pyomo_relu.solve(model) takes a "
         f"semidefinite solver{native}. To leave the cone out on purpose, deactivate "
         f"it: {cone.name}.deactivate()."
     )

@@ -265,8 +265,8 @@ CAPABILITIES: dict[str, Capability] = {
             name="cyipopt",
             title="Ipopt by cyipopt",
             classes="NLP, local optima",
-            install="pip install 'pyomo-relu[ipopt]' (needs the library: apt-get "
-            "install coinor-libipopt-dev pkg-config), then pyomo build-extensions",
+            install="apt-get install coinor-libipopt-dev pkg-config; pip install "
+            "'pyomo-relu[ipopt]'; then Pyomo's ASL interface (docs/solvers.md)",
             rows="nonlinear",
             objective="nonlinear",
             finds="local",
@@ -353,8 +353,6 @@ class SolverRow:
         Its version, empty where it is not installed.
     takes : str
         Classes of programs.
-    finds : str
-        ``"global"`` or ``"local"`` optima.
     install : str
         How to get it.
     """
@@ -363,7 +361,6 @@ class SolverRow:
     installed: bool
     version: str
     takes: str
-    finds: str
     install: str
 
 
@@ -373,12 +370,11 @@ class SolverTable(tuple[SolverRow, ...]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        cells = [("solver", "version", "takes", "optima", "install")] + [
+        cells = [("solver", "version", "takes", "install")] + [
             (
                 row.solver,
                 row.version if row.installed else "not here",
                 row.takes,
-                row.finds,
                 "-" if row.installed else row.install,
             )
             for row in self
@@ -394,11 +390,8 @@ class SolverTable(tuple[SolverRow, ...]):
 
     def markdown(self) -> str:
         """Return the table as Markdown, without what differs between machines."""
-        lines = ["| solver | takes | optima | install |", "|---|---|---|---|"]
-        lines += [
-            f"| `{row.solver}` | {row.takes} | {row.finds} | `{row.install}` |"
-            for row in self
-        ]
+        lines = ["| solver | takes | install |", "|---|---|---|"]
+        lines += [f"| `{row.solver}` | {row.takes} | `{row.install}` |" for row in self]
         return "\n".join(lines) + "\n"
 
 
@@ -446,7 +439,6 @@ def solver_table(names: Sequence[str] | None = None) -> SolverTable:
                 installed,
                 version_text(make_solver(key)) if installed else "",
                 capability.classes,
-                capability.finds,
                 capability.install,
             )
         )

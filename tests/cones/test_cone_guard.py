@@ -66,7 +66,7 @@ def assert_stopped(action, cone):
     assert repr(cone.name) in message
     for tier in cone.tiers:
         assert repr(tier) in message
-    assert "clarabel" in message
+    assert "solve(model)" in message
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -152,3 +152,73 @@ def test_the_constructed_kkt_point_is_found(seed, quadratic, maximise):
     np.testing.assert_allclose(x, instance.x, atol=TOLERANCE)
     np.testing.assert_allclose(duals, instance.duals, atol=TOLERANCE)
     np.testing.assert_allclose(reduced_costs, instance.reduced_costs, atol=TOLERANCE)
+
+
+def with_fixed_variables(m):
+    m.fixed = pyo.Var([0, 1], initialize={0: 2.0, 1: -1.0})
+    m.fixed.fix()
+    m.extra = pyo.Constraint(expr=m.x[0] + m.x[1] + m.fixed[0] >= -50 * m.fixed[0])
+    m.o.set_value(m.o.expr + 3 * m.fixed[0] * m.x[0] - m.fixed[1])
+
+
+def with_empty_rows(m):
+    m.fixed = pyo.Var(initialize=1.0)
+    m.fixed.fix()
+    m.empty = pyo.Constraint(expr=(0, m.fixed, 2))
+    m.cancelled = pyo.Constraint(expr=m.x[0] - m.x[0] + m.fixed <= 1)
+
+
+def with_a_constant_objective(m):
+    m.o.set_value(4.0)
+
+
+def without_objective(m):
+    m.del_component(m.o)
+
+
+@pytest.mark.parametrize("maximise", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_fixed_variables,
+        with_empty_rows,
+        with_a_constant_objective,
+        without_objective,
+    ],
+)
+def test_corners_are_as_with_highs(change, maximise):
+    # Where there is an objective, one with a vertex for every cost: a simplex.
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(range(3), bounds=(0, None))
+    m.c = pyo.Constraint(expr=m.x[0] + 2 * m.x[1] + 3 * m.x[2] == 6)
+    m.r = pyo.Constraint(expr=(-40, m.x[0] - m.x[1], 40))
+    cost = {0: 1.0, 1: 5.0, 2: -2.0}
+    sense = pyo.maximize if maximise else pyo.minimize
+    m.o = pyo.Objective(expr=sum(cost[i] * m.x[i] for i in m.x), sense=sense)
+    change(m)
+    found = {}
+    for name in ("highs", "clarabel"):
+        results = SolverFactory(name).solve(m)
+        loader = results.solution_loader
+        rows, costs = loader.get_duals(), loader.get_reduced_costs()
+        found[name] = [
+            results.incumbent_objective or 0.0,
+            *(rows[c] for c in (m.c, m.r)),
+            *(costs[x] for x in m.x.values()),
+        ]
+        if change not in (with_a_constant_objective, without_objective):
+            found[name] += [x.value for x in m.x.values()]
+    np.testing.assert_allclose(found["clarabel"], found["highs"], atol=TOLERANCE)
+
+
+def test_without_variables_it_is_as_with_highs():
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var([0, 1], initialize=1.5)
+    m.x.fix()
+    m.c = pyo.Constraint(expr=m.x[0] + m.x[1] <= 3)
+    m.o = pyo.Objective(expr=2 * m.x[0] + 1)
+    values = {
+        name: SolverFactory(name).solve(m).incumbent_objective
+        for name in ("highs", "clarabel")
+    }
+    assert values == {"highs": 4.0, "clarabel": 4.0}
