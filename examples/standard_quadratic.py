@@ -127,6 +127,7 @@ def bound(model: pyo.ConcreteModel, chain: Chain) -> str:
     else:
         results = solve(
             model,
+            "clarabel",
             load_solutions=False,
             raise_exception_on_nonoptimal_result=False,
             solver_options=ACCURACY,

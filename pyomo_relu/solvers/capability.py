@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyomo.common.errors import ApplicationError
+from pyomo.contrib.solver.common.base import SolverBase
 from pyomo.contrib.solver.common.factory import SolverFactory
 
 from pyomo_relu.errors import InputError, InputTypeError
+from pyomo_relu.solvers.cbc import CBC
 from pyomo_relu.solvers.content import ModelContent
-from pyomo_relu.solvers.legacy_solvers import LEGACY_SOLVERS
+from pyomo_relu.solvers.cyipopt import CyIpopt
+from pyomo_relu.solvers.glpk import GLPK
 
 __all__ = [
     "ALIASES",
     "CAPABILITIES",
+    "OWN_INTERFACES",
     "Capability",
     "SolverRow",
     "SolverTable",
@@ -63,6 +67,9 @@ class Capability:
         ``iteration_limit`` is an option of the interface, or there is none.
     accuracy : dict
         Settings of the presets ``fast`` and ``tight``.
+    unnamed : dict
+        Settings where nobody named the solver, so that one that goes in circles gives
+        way to the next.
     """
 
     name: str
@@ -80,6 +87,7 @@ class Capability:
     dense_above: int | None = None
     iteration_option: tuple[str, ...] = ()
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unnamed: dict[str, Any] = field(default_factory=dict)
 
     def refusal(self, content: ModelContent) -> str:
         """Say why the solver cannot take a model.
@@ -158,7 +166,6 @@ _IPOPT_ACCURACY = {
     "fast": {"tol": 1e-6},
     "tight": {"tol": 1e-10, "constr_viol_tol": 1e-10, "compl_inf_tol": 1e-10},
 }
-_SDPA_LIMIT = 15_000
 
 CAPABILITIES: dict[str, Capability] = {
     capability.name: capability
@@ -208,6 +215,9 @@ CAPABILITIES: dict[str, Capability] = {
                     "mip_rel_gap": 1e-9,
                 },
             },
+            # Its active-set method for QPs ends within about 1.5 steps a variable, or
+            # may go in circles.
+            unnamed={"qp_iteration_limit": 3_000},
         ),
         Capability(
             name="csdp",
@@ -219,8 +229,9 @@ CAPABILITIES: dict[str, Capability] = {
             cones=_SEMIDEFINITE,
             rows="quadratic",
             objective="quadratic",
-            dense_above=_SDPA_LIMIT,
-            accuracy={},
+            dense_above=5_000,
+            # Its default is as tight as it gets.
+            accuracy={"fast": {"objtol": 1e-6, "axtol": 1e-6, "atytol": 1e-6}},
         ),
         Capability(
             name="sdpa",
@@ -232,8 +243,8 @@ CAPABILITIES: dict[str, Capability] = {
             cones=_SEMIDEFINITE,
             rows="quadratic",
             objective="quadratic",
-            dense_above=_SDPA_LIMIT,
-            accuracy={},
+            dense_above=30_000,
+            accuracy={"fast": {"epsilonStar": 1e-6}},
         ),
         Capability(
             name="scs",
@@ -311,6 +322,14 @@ CAPABILITIES: dict[str, Capability] = {
 ALIASES = {"scip_direct": "scip", "glpsol": "glpk", "appsi_highs": "highs"}
 _FACTORY_NAMES = {"scip": "scip_direct"}
 
+#: Interfaces of this package that are not in Pyomo's factories, by name: registered
+#: there, they would take the place of Pyomo's own.
+OWN_INTERFACES: dict[str, type[SolverBase]] = {
+    "cyipopt": CyIpopt,
+    "glpk": GLPK,
+    "cbc": CBC,
+}
+
 
 def make_solver(name: str) -> Any:
     """Return a new instance of the interface of a solver.
@@ -326,8 +345,8 @@ def make_solver(name: str) -> Any:
         Perhaps not available.
     """
     name = ALIASES.get(name, name)
-    if name in LEGACY_SOLVERS:
-        return LEGACY_SOLVERS[name]()
+    if name in OWN_INTERFACES:
+        return OWN_INTERFACES[name]()
     return SolverFactory(_FACTORY_NAMES.get(name, name))
 
 

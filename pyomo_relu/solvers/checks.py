@@ -269,7 +269,9 @@ def _worst_of_conic(form: ConicForm, x: np.ndarray) -> _Worst:
     worst = _Worst()
     if relative.size:
         row = int(relative.argmax())
-        worst.meet(outside[row], form.b[row], _component_of_row(form, row))
+        worst.meet(
+            float(outside[row]), float(form.b[row]), _component_of_row(form, row)
+        )
         worst.absolute = max(worst.absolute, float(outside.max()))
     for quadratic in form.quadratics:
         v = s[quadratic.rows]

@@ -22,7 +22,9 @@ from pyomo.contrib.solver.common.results import TerminationCondition
 from pyomo_relu.errors import InputError, SolverError
 from pyomo_relu.solvers.conic_form import ConicForm
 from pyomo_relu.solvers.conic_solver import ConicAnswer, ConicSolver, ConicSolverConfig
+from pyomo_relu.solvers.interface import package_availability, package_version
 from pyomo_relu.solvers.interrupts import deferred_interrupt
+from pyomo_relu.solvers.settings import chosen_iteration_limit, refuse_unknown_settings
 
 __all__ = ["DEFAULT_SETTINGS", "Clarabel"]
 
@@ -120,18 +122,11 @@ class Clarabel(ConicSolver):
 
     def available(self) -> Availability:
         """Whether Clarabel is installed, in a version that has what is used here."""
-        if not clarabel_available:
-            return Availability.NotFound
-        if self.version() < self._minimum_version:
-            return Availability.BadVersion
-        return Availability.FullLicense
+        return package_availability(self.version(), self._minimum_version)
 
     def version(self) -> tuple[int, ...]:
         """Version of the installed Clarabel, () where there is none."""
-        if not clarabel_available:
-            return ()
-        numbers = clarabel.__version__.split("+")[0].split("-")[0].split(".")
-        return tuple(int(number) for number in numbers)
+        return package_version(clarabel) if clarabel_available else ()
 
     def minimise(self, form: ConicForm, config: Any) -> ConicAnswer:
         """Hand a conic form to Clarabel, and bring its answer back unscaled.
@@ -206,29 +201,15 @@ def _settings(config: Any) -> Any:
         for name in dir(settings)
         if not name.startswith("_") and not callable(getattr(settings, name))
     )
-    for name in options:
-        if name in _PYOMO_OPTIONS:
-            raise InputError(
-                f"set {_PYOMO_OPTIONS[name]}=... of the solve instead of {name!r} in "
-                f"solver_options"
-            )
-        if name not in allowed:
-            raise InputError(
-                f"Clarabel has no setting {name!r}; solver_options may have: "
-                f"{', '.join(n for n in allowed if n not in _PYOMO_OPTIONS)}"
-            )
+    refuse_unknown_settings(options, allowed, _PYOMO_OPTIONS, "Clarabel")
     settings.verbose = True
     if config.time_limit is not None:
         settings.time_limit = config.time_limit
     if config.threads is not None:
         settings.max_threads = config.threads
-    if config.iteration_limit is not None:
-        if "max_iter" in options:
-            raise InputError(
-                "both iteration_limit=... of the solve and 'max_iter' in "
-                "solver_options are given; give one of them"
-            )
-        settings.max_iter = config.iteration_limit
+    limit = chosen_iteration_limit(config, options, "max_iter")
+    if limit is not None:
+        settings.max_iter = limit
     for name, setting in {**DEFAULT_SETTINGS, **options}.items():
         try:
             setattr(settings, name, setting)

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
-from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from pyomo.common.config import Bool, ConfigValue, NonNegativeFloat, PositiveInt
+from pyomo.common.config import Bool, ConfigValue, NonNegativeFloat
 from pyomo.common.errors import ApplicationError, InfeasibleConstraintException
-from pyomo.common.timing import HierarchicalTimer
-from pyomo.contrib.solver.common.base import SolverBase
 from pyomo.contrib.solver.common.config import SolverConfig
 from pyomo.contrib.solver.common.results import (
     Results,
@@ -26,15 +23,11 @@ from pyomo.contrib.solver.common.results import (
     TerminationCondition,
 )
 from pyomo.contrib.solver.common.solution_loader import NoSolutionSolutionLoader
-from pyomo.contrib.solver.common.util import (
-    NoFeasibleSolutionError,
-    NoOptimalSolutionError,
-)
-from pyomo.core.staleflag import StaleFlagManager
 
-from pyomo_relu.errors import InputError
 from pyomo_relu.solvers.conic_form import ConicForm
+from pyomo_relu.solvers.interface import SolverInterface, iteration_limit_entry
 from pyomo_relu.solvers.presolve import presolve
+from pyomo_relu.solvers.refinement import MAX_SIZE, refine
 from pyomo_relu.solvers.solution import ConicSolutionLoader
 from pyomo_relu.solvers.standard_form import check_model, compile_conic
 
@@ -65,6 +58,8 @@ class ConicAnswer:
         The solver's own time.
     log : str
         What it printed.
+    refinement_steps : int
+        Newton steps from the solver's point to this one.
     """
 
     status: str
@@ -75,6 +70,7 @@ class ConicAnswer:
     iterations: int = 0
     seconds: float = 0.0
     log: str = ""
+    refinement_steps: int = 0
 
 
 class ConicSolverConfig(SolverConfig):
@@ -108,11 +104,7 @@ class ConicSolverConfig(SolverConfig):
         )
         self.iteration_limit: int | None = self.declare(
             "iteration_limit",
-            ConfigValue(
-                domain=PositiveInt,
-                default=None,
-                description="Largest number of iterations; None is the solver's own.",
-            ),
+            iteration_limit_entry(),
         )
         self.presolve: bool = self.declare(
             "presolve",
@@ -124,9 +116,21 @@ class ConicSolverConfig(SolverConfig):
                 "and certificates are those of the whole model.",
             ),
         )
+        self.refine: bool = self.declare(
+            "refine",
+            ConfigValue(
+                domain=Bool,
+                default=True,
+                description="Bring the point that a solver calls optimal down to "
+                "rounding by a few Newton steps, where the model after the presolve "
+                f"has at most {MAX_SIZE} rows and columns together: it is taken where "
+                "its residuals and gap are smaller. results.extra_info has the number "
+                "of refinement_steps.",
+            ),
+        )
 
 
-class ConicSolver(SolverBase):
+class ConicSolver(SolverInterface):
     """Base of the interfaces to conic solvers.
 
     A subclass says what it needs to be :meth:`available`, its :meth:`version`, and
@@ -184,7 +188,7 @@ class ConicSolver(SolverBase):
             If there is no point to load, unless ``load_solutions`` is False.
         """
         check_model(model)
-        return self._solve(model, None, kwds)
+        return self._solve(model, kwds, partial(self._run, model, None))
 
     def solve_form(self, form: ConicForm, **kwds: Any) -> Results:
         """Solve a model that has been compiled and not been changed since.
@@ -201,66 +205,13 @@ class ConicSolver(SolverBase):
         Results
             As those of :meth:`solve`.
         """
-        return self._solve(form.model, form, kwds)
+        return self._solve(form.model, kwds, partial(self._run, form.model, form))
 
-    def _solve(
-        self, model: Any, form: ConicForm | None, kwds: dict[str, Any]
-    ) -> Results:
-        start = datetime.now(timezone.utc)
-        tick = time.perf_counter()
-        config = self._configure(kwds)
+    def _refuse_missing(self, config: Any) -> None:
         if not self.available():
             raise ApplicationError(
                 f"solver '{self.name}' is not available: {self.available()}"
             )
-        if config.timer is None:
-            config.timer = HierarchicalTimer()
-        timer = config.timer
-        StaleFlagManager.mark_all_as_stale()
-
-        results = Results()
-        results.solver_name = self.name
-        results.solver_version = self.version()
-        results.solver_config = config
-        message = self._run(model, form, config, results)
-
-        if (
-            config.raise_exception_on_nonoptimal_result
-            and results.solution_status != SolutionStatus.optimal
-        ):
-            raise NoOptimalSolutionError(
-                f"{message}. Set raise_exception_on_nonoptimal_result=False to get "
-                f"the results all the same"
-            )
-        if config.load_solutions:
-            if results.solution_status == SolutionStatus.noSolution:
-                raise NoFeasibleSolutionError(
-                    f"{message}. There is no point to load: set load_solutions=False "
-                    f"and look at results.termination_condition"
-                )
-            if results.solution_status != SolutionStatus.optimal:
-                logger.warning("%s: %s; its point is loaded", model.name, message)
-            timer.start("load solution")
-            results.solution_loader.load_solution()
-            timer.stop("load solution")
-        results.timing_info.start_timestamp = start
-        results.timing_info.wall_time = time.perf_counter() - tick
-        results.timing_info.timer = timer
-        return results
-
-    def _configure(self, options: dict[str, Any]) -> Any:
-        """Return the configuration of one solve, names and values checked."""
-        unknown = sorted(set(options) - set(self.config))
-        if unknown:
-            raise InputError(
-                f"solver '{self.name}' has no option {unknown[0]!r}; it has "
-                f"{', '.join(sorted(self.config))}. Settings of the solver itself go "
-                f"into solver_options={{...}}"
-            )
-        try:
-            return self.config(value=options, preserve_implicit=True)
-        except ValueError as error:
-            raise InputError(f"solver '{self.name}': {error}") from error
 
     def _run(
         self, model: Any, form: ConicForm | None, config: Any, results: Results
@@ -292,13 +243,27 @@ class ConicSolver(SolverBase):
         if not form.variables:
             return _constant_answer(form, config.residual_tolerance)
         if not config.presolve:
-            return self._minimise_or_tell(form, config)
+            return self._refined_answer(form, config)
         config.timer.start("presolve")
         presolved = presolve(form)
         config.timer.stop("presolve")
-        answer = self._minimise_or_tell(presolved.reduced, config)
+        answer = self._refined_answer(presolved.reduced, config)
         x, z = presolved.restore(answer.x, answer.z, certificate=not answer.has_point)
         return dataclasses.replace(answer, x=x, z=z)
+
+    def _refined_answer(self, form: ConicForm, config: Any) -> ConicAnswer:
+        """Minimise, and refine an optimum: what the solver said is left as it is."""
+        answer = self._minimise_or_tell(form, config)
+        if not (
+            config.refine
+            and answer.has_point
+            and answer.termination == TerminationCondition.convergenceCriteriaSatisfied
+        ):
+            return answer
+        config.timer.start("refine")
+        x, z, steps = refine(form, answer.x, answer.z)
+        config.timer.stop("refine")
+        return dataclasses.replace(answer, x=x, z=z, refinement_steps=steps)
 
     def _minimise_or_tell(self, form: ConicForm, config: Any) -> ConicAnswer:
         """Minimise, and tell unbounded from infeasible where the solver cannot."""
@@ -355,6 +320,7 @@ def _fill(
     info = results.extra_info
     info.solver_status = answer.status
     info.iteration_count = answer.iterations
+    info.refinement_steps = answer.refinement_steps
     results.timing_info.solver_time = answer.seconds
     results.solver_log = answer.log
     results.termination_condition = answer.termination

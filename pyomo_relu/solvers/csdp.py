@@ -19,7 +19,7 @@ from pyomo_relu.solvers.executable import Run
 from pyomo_relu.solvers.sdpa_format import SDPAProblem, read_csdp_solution, write
 from pyomo_relu.solvers.sdpa_interface import Report, SDPASolver
 
-__all__ = ["CSDP", "DEFAULT_PARAMETERS"]
+__all__ = ["CSDP", "DEFAULT_PARAMETERS", "SECOND_PARAMETERS"]
 
 #: The parameter file, in the order in which CSDP reads it. Its own tolerances are 1e-8
 #: and it perturbs the objective: an optimum of a quadratic objective then has
@@ -41,6 +41,15 @@ DEFAULT_PARAMETERS: dict[str, Any] = {
     "printlevel": 1,
     "perturbobj": 0.0,
     "fastmode": 0,
+}
+
+#: Its own parameters, for a second attempt: without the perturbation it may step onto
+#: the boundary and get stuck there.
+SECOND_PARAMETERS: dict[str, Any] = {
+    "axtol": 1e-8,
+    "atytol": 1e-8,
+    "objtol": 1e-8,
+    "perturbobj": 1.0,
 }
 
 # The exit codes of CSDP: its words, what they mean for a point, and what of problem (P)
@@ -126,6 +135,7 @@ class CSDP(SDPASolver):
     executable = "csdp"
     title = "CSDP"
     parameters = DEFAULT_PARAMETERS
+    second_parameters = SECOND_PARAMETERS
     iteration_parameter = "maxiter"
     tolerances = frozenset({"axtol", "atytol", "objtol"})
 

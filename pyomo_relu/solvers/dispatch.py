@@ -303,7 +303,9 @@ class _Run:
             if best is not None and (not fallback or self._time_left() == 0.0):
                 break
             try:
-                settings = self._settings(interface, CAPABILITIES[name])
+                settings = self._settings(
+                    interface, CAPABILITIES[name], named=names is not None
+                )
                 results = self._solve(interface, settings, content)
             except KeyboardInterrupt:
                 raise
@@ -358,11 +360,13 @@ class _Run:
         return content
 
     def _settings(
-        self, interface: Any, capability: Capability | None
+        self, interface: Any, capability: Capability | None, *, named: bool = True
     ) -> dict[str, Any]:
         """Return the options of one solve that depend on the solver."""
         settings: dict[str, Any] = {}
         own: dict[str, Any] = {}
+        if capability is not None and not named:
+            own.update(capability.unnamed)
         if self.accuracy != "default":
             if capability is None:
                 raise InputError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pyomo_relu.errors import InputError, SolverError
+from pyomo_relu.solvers.interrupts import deferred_interrupt
 
 __all__ = ["Run", "banner_version", "run", "working_directory"]
 
@@ -93,7 +94,7 @@ def run(
     directory : Path
         Where it runs.
     time_limit : float, optional
-        Seconds of wall-clock time.
+        Seconds of wall-clock time; the program is not started where none are left.
     streams : sequence of text streams
         They get what it prints, line by line.
     environment : dict, optional
@@ -109,31 +110,23 @@ def run(
         If the program cannot be started.
     """
     start = time.perf_counter()
-    try:
-        process = subprocess.Popen(
-            list(command),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            # A group of its own, which can be stopped as a whole.
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise SolverError(f"cannot run {command[0]!r}: {error}") from error
     timed_out = threading.Event()
+    if time_limit is not None and time_limit <= 0.0:
+        return Run(-signal.SIGTERM, "", 0.0, timed_out=True)
+    process: subprocess.Popen[str] | None = None
 
     def stop() -> None:
         timed_out.set()
-        _kill(process)
+        if process is not None:
+            _kill(process)
 
     timer = None if time_limit is None else threading.Timer(time_limit, stop)
     lines = []
     try:
+        # An interrupt half-way through the start would leave a program of which nobody
+        # knows.
+        with deferred_interrupt():
+            process = _start(command, directory, environment or {})
         if timer is not None:
             timer.start()
         assert process.stdout is not None
@@ -146,11 +139,12 @@ def run(
     finally:
         if timer is not None:
             timer.cancel()
-        if process.poll() is None:
-            _kill(process)
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        if process is not None:
+            if process.poll() is None:
+                _kill(process)
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
     return Run(
         code=code,
         log="".join(lines),
@@ -158,6 +152,27 @@ def run(
         # It may have ended by itself at the very moment.
         timed_out=timed_out.is_set() and code != 0,
     )
+
+
+def _start(
+    command: Sequence[str], directory: Path, environment: dict[str, str]
+) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            list(command),
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            # A group of its own, which can be stopped as a whole.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SolverError(f"cannot run {command[0]!r}: {error}") from error
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
@@ -169,11 +184,13 @@ def _kill(process: subprocess.Popen[str]) -> None:
             process.kill()
 
 
-_versions: dict[tuple[str, float], tuple[int, ...]] = {}
+_versions: dict[tuple[str, float, tuple[str, ...]], tuple[int, ...]] = {}
 
 
-def banner_version(path: str, name: str) -> tuple[int, ...]:
-    """Return the version that a program prints when it is called without arguments.
+def banner_version(
+    path: str, name: str, arguments: tuple[str, ...] = ()
+) -> tuple[int, ...]:
+    """Return the version that a program prints when it starts.
 
     Parameters
     ----------
@@ -181,6 +198,8 @@ def banner_version(path: str, name: str) -> tuple[int, ...]:
         The program.
     name : str
         What stands before the version, for instance ``CSDP``.
+    arguments : tuple of str, optional
+        With which it prints it and stops.
 
     Returns
     -------
@@ -188,13 +207,14 @@ def banner_version(path: str, name: str) -> tuple[int, ...]:
         Empty where it prints none. It is asked once.
     """
     try:
-        key = (path, os.path.getmtime(path))
+        key = (path, os.path.getmtime(path), arguments)
     except OSError:
         return ()
     if key not in _versions:
         with tempfile.TemporaryDirectory() as directory:
             try:
-                banner = run([path], Path(directory), time_limit=10.0).log
+                command = [path, *arguments]
+                banner = run(command, Path(directory), time_limit=10.0).log
             except SolverError:
                 banner = ""
         found = re.search(rf"{name}\D{{0,20}}?(\d+(?:\.\d+)*)", banner)

@@ -13,7 +13,7 @@ __all__ = ["Route", "find_route"]
 #: HiGHS's active-set method for QPs takes three times as long as an interior point up
 #: to about this many variables, ten times at 3,000 and forty times at 13,000
 #: (benchmarks/solvers.py); up to here its exact zeros are worth it.
-LARGE_QP = 2_000
+LARGE_QP = 1_000
 
 #: A nonconvex model with at most this many variables that are not linear goes to a
 #: global solver first, a larger one to a local solver.

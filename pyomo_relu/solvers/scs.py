@@ -27,6 +27,8 @@ from pyomo.contrib.solver.common.results import TerminationCondition
 from pyomo_relu.errors import InputError, SolverError
 from pyomo_relu.solvers.conic_form import ConicForm
 from pyomo_relu.solvers.conic_solver import ConicAnswer, ConicSolver, ConicSolverConfig
+from pyomo_relu.solvers.interface import package_availability, package_version
+from pyomo_relu.solvers.settings import chosen_iteration_limit, refuse_unknown_settings
 
 __all__ = ["CERTIFICATE_TOLERANCE", "DEFAULT_SETTINGS", "SCS", "SCSConfig"]
 
@@ -212,18 +214,11 @@ class SCS(ConicSolver):
 
     def available(self) -> Availability:
         """Whether SCS is installed, in a version that has what is used here."""
-        if not scs_available:
-            return Availability.NotFound
-        if self.version() < self._minimum_version:
-            return Availability.BadVersion
-        return Availability.FullLicense
+        return package_availability(self.version(), self._minimum_version)
 
     def version(self) -> tuple[int, ...]:
         """Version of the installed SCS, () where there is none."""
-        if not scs_available:
-            return ()
-        numbers = scs.__version__.split("+")[0].split("-")[0].split(".")
-        return tuple(int(number) for number in numbers)
+        return package_version(scs) if scs_available else ()
 
     def minimise(self, form: ConicForm, config: Any) -> ConicAnswer:
         """Hand a conic form to SCS, and bring its answer back unscaled.
@@ -307,17 +302,7 @@ class SCS(ConicSolver):
 def _settings(config: Any) -> dict[str, Any]:
     """SCS's settings from ours, Pyomo's and the user's, names checked."""
     options = config.solver_options.value()
-    for name in options:
-        if name in _PYOMO_OPTIONS:
-            raise InputError(
-                f"set {_PYOMO_OPTIONS[name]}=... of the solve instead of {name!r} in "
-                f"solver_options"
-            )
-        if name not in _SETTINGS:
-            raise InputError(
-                f"SCS has no setting {name!r}; solver_options may have: "
-                f"{', '.join(_SETTINGS)}"
-            )
+    refuse_unknown_settings(options, _SETTINGS, _PYOMO_OPTIONS, "SCS")
     if config.threads is not None and config.threads > 1:
         raise InputError(
             f"SCS works in one thread; threads={config.threads} cannot be had. Leave "
@@ -326,13 +311,9 @@ def _settings(config: Any) -> dict[str, Any]:
     settings = dict(DEFAULT_SETTINGS)
     if hasattr(scs, "LinearSolver"):
         settings["linear_solver"] = scs.LinearSolver.QDLDL.value
-    if config.iteration_limit is not None:
-        if "max_iters" in options:
-            raise InputError(
-                "both iteration_limit=... of the solve and 'max_iters' in "
-                "solver_options are given; give one of them"
-            )
-        settings["max_iters"] = config.iteration_limit
+    limit = chosen_iteration_limit(config, options, "max_iters")
+    if limit is not None:
+        settings["max_iters"] = limit
     if config.time_limit is not None:
         settings["time_limit_secs"] = max(config.time_limit, _SHORTEST_TIME)
     return settings | options

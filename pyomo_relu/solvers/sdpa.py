@@ -24,7 +24,7 @@ from pyomo_relu.solvers.sdpa_format import (
 )
 from pyomo_relu.solvers.sdpa_interface import Report, SDPASolver
 
-__all__ = ["DEFAULT_PARAMETERS", "SDPA"]
+__all__ = ["DEFAULT_PARAMETERS", "SDPA", "SECOND_PARAMETERS"]
 
 #: The parameter file, in the order in which SDPA reads it.
 DEFAULT_PARAMETERS: dict[str, Any] = {
@@ -38,6 +38,15 @@ DEFAULT_PARAMETERS: dict[str, Any] = {
     "betaBar": 0.2,
     "gammaStar": 0.9,
     "epsilonDash": 1e-6,
+}
+
+#: For a second attempt: from farther away and in shorter steps, which the manual calls
+#: slow and stable.
+SECOND_PARAMETERS: dict[str, Any] = {
+    "lambdaStar": 1e7,
+    "betaStar": 0.2,
+    "betaBar": 0.4,
+    "gammaStar": 0.7,
 }
 
 # It stops, with pdFEAS, where both objectives are within 1e-6 of each other: in units
@@ -115,6 +124,7 @@ class SDPA(SDPASolver):
     executable = "sdpa"
     title = "SDPA"
     parameters = DEFAULT_PARAMETERS
+    second_parameters = SECOND_PARAMETERS
     iteration_parameter = "maxIteration"
     tolerances = frozenset({"epsilonStar", "epsilonDash"})
 
@@ -133,7 +143,7 @@ class SDPA(SDPASolver):
         lines += [f"{_FORMAT} format\n"] * 4
         (folder / "param.sdpa").write_text("".join(lines), encoding="ascii")
         command = ["-ds", "problem.dat-s", "-o", "problem.result", "-p", "param.sdpa"]
-        if config.threads is not None:
+        if config.threads:
             command += ["-numThreads", str(config.threads)]
         return command
 

@@ -177,6 +177,8 @@ class SDPASolver(ConicSolver):
     title = ""
     #: All parameters, with an integer where the program takes integers.
     parameters: ClassVar[dict[str, Any]] = {}
+    #: What is changed for a second attempt where the first one decides nothing.
+    second_parameters: ClassVar[dict[str, Any]] = {}
     #: The parameter that ``iteration_limit`` sets.
     iteration_parameter = ""
     #: Parameters that say when a point is good enough.
@@ -244,7 +246,6 @@ class SDPASolver(ConicSolver):
             If there are exponential cones.
         """
         _refuse_exponential(form, self.name)
-        parameters = self._parameters(config)
         translation = translate(form)
         if translation.decided is not None:
             word = f"{translation.decided.kind.value}, found without the solver"
@@ -253,7 +254,8 @@ class SDPASolver(ConicSolver):
         problem = translation.embedding.problem
         ended: list[Run] = []
 
-        def ask(question: SDPAProblem) -> Report:
+        def ask(question: SDPAProblem, *, again: bool = False) -> Report:
+            parameters = self._parameters(config, again=again)
             left = config.time_limit
             if left is not None:
                 left = max(left - sum(one.seconds for one in ended), 0.0)
@@ -292,8 +294,14 @@ class SDPASolver(ConicSolver):
                 return answer(report, report.kinds)
         first = ask(problem)
         result = answer(first, first.kinds)
-        if first.termination in _DECIDED or result.termination in _DECIDED:
+        if result.termination in _DECIDED:
             return result
+        stuck = Kind.POINT in first.kinds
+        if stuck and self.second_parameters:
+            second = ask(problem, again=True)
+            found = answer(second, second.kinds)
+            if found.termination in _DECIDED:
+                return found
         # It says that there is a proof or a direction but gives none that is one, or it
         # got stuck, perhaps for that reason.
         for kind in (Kind.PROOF, Kind.DIRECTION):
@@ -307,6 +315,11 @@ class SDPASolver(ConicSolver):
             found = answer(search, (kind,))
             if found.termination in _DECIDED:
                 return dataclasses.replace(found, status=first.status)
+        if not stuck and self.second_parameters:
+            second = ask(problem, again=True)
+            found = answer(second, second.kinds)
+            if found.termination in _DECIDED:
+                return found
         return answer(first, first.kinds)
 
     def _report(
@@ -348,7 +361,7 @@ class SDPASolver(ConicSolver):
         """Whether the user has set a tolerance of the program."""
         return not self.tolerances.isdisjoint(config.solver_options.value())
 
-    def _parameters(self, config: Any) -> dict[str, Any]:
+    def _parameters(self, config: Any, *, again: bool = False) -> dict[str, Any]:
         """All parameters of a solve: ours and the user's, names and values checked."""
         options = config.solver_options.value()
         limit = getattr(config, "iteration_limit", None)
@@ -364,7 +377,12 @@ class SDPASolver(ConicSolver):
                     f"{value!r} does not fit {self.title}'s parameter {name!r}, whose "
                     f"default is {default!r}"
                 )
-        parameters = {**self.parameters, **options}
+        parameters = dict(self.parameters)
+        if again:
+            parameters.update(self.second_parameters)
+        for name, value in options.items():
+            # Whatever its type was, the file gets a plain number.
+            parameters[name] = type(parameters[name])(value)
         if limit is not None:
             parameters[self.iteration_parameter] = limit
         return parameters
@@ -383,7 +401,7 @@ def _fits(value: Any, default: float) -> bool:
 
 def _threads(config: Any) -> dict[str, str]:
     """Tell OpenMP how many threads to use."""
-    return {} if config.threads is None else {"OMP_NUM_THREADS": str(config.threads)}
+    return {"OMP_NUM_THREADS": str(config.threads)} if config.threads else {}
 
 
 def search_problem(problem: SDPAProblem, kind: Kind) -> SDPAProblem:
@@ -541,6 +559,8 @@ def _answer(
                 else TerminationCondition.infeasibleOrUnbounded
             )
             break
+    if termination == _SOLVED and not has_point:
+        termination = TerminationCondition.unknown
     return ConicAnswer(
         status=report.status,
         termination=termination,

@@ -40,7 +40,7 @@ def tight_optimum(problem, form, tolerance=1e-9):
     model = build_completely_positive(problem, form=form)
     relax(model, "dnn")
     tight = dict.fromkeys(["tol_gap_abs", "tol_gap_rel", "tol_feas"], tolerance)
-    return solve(model, solver_options=tight).incumbent_objective
+    return solve(model, "clarabel", solver_options=tight).incumbent_objective
 
 
 @pytest.mark.parametrize("seed", sorted(REFERENCE))

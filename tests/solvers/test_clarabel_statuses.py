@@ -245,7 +245,7 @@ def test_solved_with_a_violated_row_is_said(caplog):
     m = solvable()
     loose = dict.fromkeys(["tol_feas", "tol_gap_abs", "tol_gap_rel"], 1e-3)
     with caplog.at_level(logging.WARNING):
-        results = Clarabel().solve(m, solver_options=loose)
+        results = Clarabel().solve(m, solver_options=loose, refine=False)
     violation = -m.K.margin()
     assert violation > 1e-6
     assert results.extra_info.primal_residual == pytest.approx(violation)

@@ -35,6 +35,7 @@ def relaxed(problem, *tiers, program="primal", **options):
     # and a point that it calls almost solved is judged by its value.
     results = solve(
         model,
+        "clarabel",
         solver_options={"tol_gap_abs": 1e-7, "tol_gap_rel": 1e-7},
         raise_exception_on_nonoptimal_result=False,
     )
