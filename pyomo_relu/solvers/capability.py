@@ -67,6 +67,8 @@ class Capability:
         ``iteration_limit`` is an option of the interface, or there is none.
     accuracy : dict
         Settings of the presets ``fast`` and ``tight``.
+    settings : dict
+        Settings that it needs to be right.
     unnamed : dict
         Settings where nobody named the solver, so that one that goes in circles gives
         way to the next.
@@ -87,6 +89,7 @@ class Capability:
     dense_above: int | None = None
     iteration_option: tuple[str, ...] = ()
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     unnamed: dict[str, Any] = field(default_factory=dict)
 
     def refusal(self, content: ModelContent) -> str:
@@ -215,6 +218,9 @@ CAPABILITIES: dict[str, Capability] = {
                     "mip_rel_gap": 1e-9,
                 },
             },
+            # It adds this to the Hessian of a QP; with its own 1e-7 it calls unbounded
+            # programs optimal.
+            settings={"qp_regularization_value": 1e-9},
             # Its active-set method for QPs ends within about 1.5 steps a variable, or
             # may go in circles.
             unnamed={"qp_iteration_limit": 3_000},

@@ -365,8 +365,9 @@ class _Run:
         """Return the options of one solve that depend on the solver."""
         settings: dict[str, Any] = {}
         own: dict[str, Any] = {}
-        if capability is not None and not named:
-            own.update(capability.unnamed)
+        if capability is not None:
+            own.update(capability.settings)
+            own.update({} if named else capability.unnamed)
         if self.accuracy != "default":
             if capability is None:
                 raise InputError(
