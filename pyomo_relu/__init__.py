@@ -4,6 +4,7 @@ Importing the package registers its tiers with Pyomo's ``TransformationFactory``
 its solvers with both of Pyomo's solver factories.
 """
 
+from pyomo_relu.activations import AbsoluteValue, LeakyReLU, ReLU
 from pyomo_relu.arrangement import Cells, enumerate_cells, sample_cells
 from pyomo_relu.certificates import Certificate, certify
 from pyomo_relu.cones import (
@@ -15,7 +16,14 @@ from pyomo_relu.cones import (
     SecondOrderCone,
 )
 from pyomo_relu.errors import PyomoReluError
-from pyomo_relu.losses import SquaredLoss
+from pyomo_relu.losses import (
+    AbsoluteLoss,
+    HingeLoss,
+    Huber,
+    LogisticLoss,
+    Quantile,
+    SquaredLoss,
+)
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs import build_completely_positive, build_copositive
@@ -27,14 +35,22 @@ from pyomo_relu.training import TrainingResult, train
 __version__ = "0.1.0"
 
 __all__ = [
+    "AbsoluteLoss",
+    "AbsoluteValue",
     "Cells",
     "Certificate",
     "CompletelyPositiveCone",
     "CopositiveCone",
     "DoublyNonnegativeCone",
     "ExponentialCone",
+    "HingeLoss",
+    "Huber",
+    "LeakyReLU",
+    "LogisticLoss",
     "PSDCone",
     "PyomoReluError",
+    "Quantile",
+    "ReLU",
     "ReLUNetwork",
     "SecondOrderCone",
     "SquaredLoss",

@@ -11,7 +11,46 @@ from pyomo_relu.errors import InputError, InputTypeError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["as_matrix"]
+__all__ = ["as_matrix", "as_weights"]
+
+
+def as_weights(
+    values: ArrayLike | None, name: str, count: int, of_what: str
+) -> Array | None:
+    """Return weights as a read-only (count,) array of nonnegative floats.
+
+    Parameters
+    ----------
+    values : (count,) array_like or None
+        None stands for ones.
+    name : str
+        What the errors call it.
+    count : int
+        How many there must be.
+    of_what : str
+        What each belongs to.
+
+    Raises
+    ------
+    InputTypeError
+        The entries are not real numbers.
+    InputError
+        Another number of them, NaN, infinity, a negative one, or all of them zero.
+    """
+    if values is None:
+        return None
+    weights = as_matrix(values, name, allow_vector=True)
+    if weights.shape != (count, 1):
+        raise InputError(
+            f"{name} must have one number for each {of_what}, {count} of them; got "
+            f"shape {np.asarray(values).shape}."
+        )
+    if weights.min() < 0.0 or weights.max() == 0.0:
+        raise InputError(
+            f"{name} must be nonnegative and not all zero; got numbers from "
+            f"{weights.min():g} to {weights.max():g}."
+        )
+    return weights[:, 0]
 
 
 def as_matrix(
@@ -20,6 +59,7 @@ def as_matrix(
     *,
     allow_vector: bool = False,
     allow_empty: bool = False,
+    allow_patches: bool = False,
 ) -> Array:
     """Return `values` as a new read-only (rows, columns) array of finite floats.
 
@@ -33,6 +73,8 @@ def as_matrix(
         Whether a one-dimensional array stands for one column.
     allow_empty : bool
         Whether there may be no rows or no columns.
+    allow_patches : bool
+        Whether there may be three dimensions (rows, patches, columns).
 
     Raises
     ------
@@ -66,7 +108,7 @@ def as_matrix(
         ) from error
     if array.ndim == 1 and allow_vector:
         array = array[:, None]
-    if array.ndim != 2:
+    if array.ndim != 2 and not (array.ndim == 3 and allow_patches):
         allowed = "one or two" if allow_vector else "two"
         raise InputError(
             f"{name} must have {allowed} dimensions (rows, columns); got shape "
@@ -80,10 +122,10 @@ def as_matrix(
         )
     bad = ~np.isfinite(array)
     if bad.any():
-        row, column = np.argwhere(bad)[0]
+        place = tuple(np.argwhere(bad)[0].tolist())
         raise InputError(
             f"{name} must be finite; {int(bad.sum())} entries are not, the first "
-            f"is {array[row, column]} in row {row}, column {column}. Remove or "
+            f"is {array[place]} in row {place[0]}, column {place[-1]}. Remove or "
             "impute such rows."
         )
     array.flags.writeable = False

@@ -27,7 +27,6 @@ except ImportError as error:
     ) from error
 
 from pyomo_relu.files import check_writable
-from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.programs.network_program import MAX_CELLS
 from pyomo_relu.solvers import solver_table
 from pyomo_relu.tiers import tier_table, tier_table_markdown
@@ -322,8 +321,7 @@ def train_command(
             raise TooManyCellsError(error.finding, advise_features(X, Y)) from error
     _print_result(result, Path(data).name, gap)
     if out is not None:
-        network = result.network
-        ReLUNetwork(network.first, network.second, metadata=metadata).save(out)
+        result.network.with_metadata(metadata).save(out)
         click.echo(f"network written to {out}")
     if not result.converged:
         click.echo(
@@ -399,7 +397,7 @@ def solvers_command(style: str) -> None:
 
 def _print_result(result: TrainingResult, name: str, gap: float) -> None:
     problem, certificate = result.problem, result.certificate
-    loss = problem.loss.value(result.network.predict(problem.X), problem.Y)
+    loss = problem.loss_value(result.network.predict(problem.X))
     click.echo(
         f"{name}: {problem.n_samples} samples, {problem.n_features} features of rank "
         f"{problem.rank}, {problem.n_outputs} outputs, beta {problem.beta:g}"

@@ -1,4 +1,4 @@
-"""Two-layer ReLU networks: weights, prediction, objective, files."""
+"""Two-layer networks: weights, prediction, objective, files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pyomo_relu.activations import Activation, get_activation
 from pyomo_relu.arrays import as_matrix
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.files import path_text, write_atomically
@@ -30,9 +31,12 @@ _SHOWN_NEURONS = 20
 
 
 class ReLUNetwork:
-    r"""A two-layer ReLU network without biases.
+    r"""A two-layer ReLU network.
 
-    .. math:: f(X) = \sum_{j=1}^m (X u_j)_+ v_j^T
+    .. math:: f(X) = \sum_{j=1}^m \sigma(X u_j + b_j) v_j^T + X C
+
+    with :math:`\sigma` the activation, ``max(t, 0)`` by default; of a sample of K
+    patches the mean over them.
 
     Parameters
     ----------
@@ -41,6 +45,13 @@ class ReLUNetwork:
     second : (m, c) array_like
         Second layer; row ``j`` holds the output weights ``v_j``. A network of no
         neurons (``m == 0``) is the zero network.
+    activation : str or Activation
+        ``"relu"``, ``"leaky_relu(slope)"``, ``"absolute"`` or an object.
+    bias : (m,) array_like, optional
+        Biases ``b_j`` of the neurons; none by default.
+    skip : (d, c) array_like, optional
+        The linear term ``C``; with biases (d + 1, c), the last row that of the
+        constant.
     metadata : mapping, optional
         What else a file should say, such as column names and units: anything that
         JSON can hold. It changes nothing here and is kept by :meth:`save` and
@@ -66,8 +77,12 @@ class ReLUNetwork:
         first: ArrayLike,
         second: ArrayLike,
         *,
+        activation: str | Activation = "relu",
+        bias: ArrayLike | None = None,
+        skip: ArrayLike | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
+        self.activation = get_activation(activation)
         self.first = as_matrix(first, "the first layer", allow_empty=True)
         self.second = as_matrix(second, "the second layer", allow_empty=True)
         if self.first.shape[1] != self.second.shape[0]:
@@ -80,6 +95,26 @@ class ReLUNetwork:
                 "a network needs at least one input and one output; got first "
                 f"{self.first.shape}, second {self.second.shape}."
             )
+        self.bias: Array | None = None
+        if bias is not None:
+            self.bias = as_matrix(
+                bias, "bias", allow_vector=True, allow_empty=True
+            ).ravel()
+            if self.bias.shape != (self.n_neurons,):
+                raise InputError(
+                    f"bias must have one number a neuron, {self.n_neurons} of them; "
+                    f"got {self.bias.size}."
+                )
+        self.skip: Array | None = None
+        if skip is not None:
+            self.skip = as_matrix(skip, "skip")
+            rows = self.n_inputs + (self.bias is not None)
+            if self.skip.shape != (rows, self.n_outputs):
+                raise InputError(
+                    f"skip must have the shape {(rows, self.n_outputs)}, a row an "
+                    f"input{' and one for the constant' if bias is not None else ''}; "
+                    f"got {self.skip.shape}."
+                )
         if metadata is not None and not isinstance(metadata, Mapping):
             raise InputTypeError(
                 f"metadata must be a mapping; got {type(metadata).__name__}."
@@ -109,25 +144,71 @@ class ReLUNetwork:
         """Number of outputs ``c``."""
         return self.second.shape[1]
 
+    @classmethod
+    def of_problem(
+        cls,
+        problem: TrainingProblem,
+        first: Array,
+        second: Array,
+        skip: Array | None = None,
+    ) -> ReLUNetwork:
+        """Return the network of a problem whose first layer holds the biases.
+
+        Parameters
+        ----------
+        problem : TrainingProblem
+            What was trained: its activation, and whether there are biases.
+        first : (d, m) array, or (d + 1, m) with biases
+            First layer in the columns of ``problem.rows``.
+        second : (m, c) array
+            Second layer.
+        skip : array, optional
+            The linear term, likewise.
+        """
+        bias = None
+        if problem.bias:
+            first, bias = first[:-1], first[-1]
+        return cls(first, second, activation=problem.activation, bias=bias, skip=skip)
+
+    @property
+    def stacked(self) -> Array:
+        """First layer with the biases as its last row, if there are any."""
+        if self.bias is None:
+            return self.first
+        return np.vstack([self.first, self.bias])
+
     def predict(self, X: ArrayLike) -> Array:
-        """Return the outputs (n, c) at the samples `X` (n, d).
+        """Return the outputs (n, c) at the samples `X`.
+
+        Parameters
+        ----------
+        X : (n, d) array_like, or (n, K, d) for patches
+            Samples.
 
         Raises
         ------
         InputError, InputTypeError
-            `X` is not a finite (n, d) array.
+            `X` is not such a finite array.
         """
-        samples = as_matrix(X, "X")
-        if samples.shape[1] != self.n_inputs:
+        samples = as_matrix(X, "X", allow_patches=True)
+        if samples.shape[-1] != self.n_inputs:
             raise InputError(
                 f"X must have {self.n_inputs} columns, one an input of the network; "
                 f"got shape {samples.shape}."
             )
-        return np.maximum(samples @ self.first, 0.0) @ self.second
+        inner = samples @ self.first
+        if self.bias is not None:
+            inner = inner + self.bias
+        outputs = self.activation(inner) @ self.second
+        if self.skip is not None:
+            outputs = outputs + samples @ self.skip[: self.n_inputs]
+            if self.bias is not None:
+                outputs = outputs + self.skip[-1]
+        return outputs if outputs.ndim == 2 else outputs.mean(axis=1)
 
     def penalty(self) -> float:
-        r"""Return :math:`\frac12\sum_j (|u_j|^2 + |v_j|^2)`, without ``beta``."""
-        return 0.5 * float(np.sum(self.first**2) + np.sum(self.second**2))
+        r"""Return :math:`\frac12\sum_j (|u_j|^2 + b_j^2 + |v_j|^2)`, no ``beta``."""
+        return 0.5 * float(np.sum(self.stacked**2) + np.sum(self.second**2))
 
     def objective(self, problem: TrainingProblem) -> float:
         """Return the objective of (NN) at these weights, as they are.
@@ -140,8 +221,11 @@ class ReLUNetwork:
             The network's inputs or outputs do not match the problem, or it is none.
         """
         self.check_fits(problem)
-        loss = problem.loss.value(self.predict(problem.X), problem.Y)
-        return loss + problem.beta * self.penalty()
+        value = problem.loss_value(self.predict(problem.X))
+        value += problem.beta * self.penalty()
+        if problem.skip and self.skip is not None:
+            value += 0.5 * problem.skip * float(np.sum(self.skip**2))
+        return value
 
     def check_fits(self, problem: TrainingProblem) -> None:
         """Refuse a problem whose columns do not match this network.
@@ -163,6 +247,21 @@ class ReLUNetwork:
                 f"outputs; the problem has {problem.n_features} features and "
                 f"{problem.n_outputs} outputs."
             )
+        if self.activation != problem.activation:
+            raise InputError(
+                f"the network has the activation {self.activation!r}, the problem "
+                f"{problem.activation!r}."
+            )
+        if self.bias is not None and self.bias.any() and not problem.bias:
+            raise InputError(
+                "the network has biases, and the problem none; give the problem "
+                "bias=True."
+            )
+        if self.skip is not None and self.skip.any() and problem.skip is None:
+            raise InputError(
+                "the network has a linear term, and the problem none; give the problem "
+                "skip=True."
+            )
 
     def balance(self) -> ReLUNetwork:
         """Return the same function with ``|u_j| = |v_j|``, zero neurons dropped.
@@ -175,13 +274,43 @@ class ReLUNetwork:
         >>> ReLUNetwork([[4.0]], [[1.0]]).balance().first
         array([[2.]])
         """
-        u_norm = np.linalg.norm(self.first, axis=0)
+        u_norm = np.linalg.norm(self.stacked, axis=0)
         v_norm = np.linalg.norm(self.second, axis=1)
         keep = (u_norm > 0.0) & (v_norm > 0.0)
         target = np.sqrt(u_norm[keep]) * np.sqrt(v_norm[keep])
-        return ReLUNetwork(
-            self.first[:, keep] * (target / u_norm[keep]),
+        return self.with_layers(
+            self.stacked[:, keep] * (target / u_norm[keep]),
             self.second[keep] * (target / v_norm[keep])[:, None],
+        )
+
+    def with_metadata(self, metadata: Mapping[str, Any]) -> ReLUNetwork:
+        """Return the same network with other metadata."""
+        return ReLUNetwork(
+            self.first,
+            self.second,
+            activation=self.activation,
+            bias=self.bias,
+            skip=self.skip,
+            metadata=metadata,
+        )
+
+    def with_layers(self, stacked: Array, second: Array) -> ReLUNetwork:
+        """Return a network with other neurons, the rest as it is.
+
+        Parameters
+        ----------
+        stacked : (d, m) array, or (d + 1, m) with biases
+            First layer, the biases its last row.
+        second : (m, c) array
+            Second layer.
+        """
+        biased = self.bias is not None
+        return ReLUNetwork(
+            stacked[:-1] if biased else stacked,
+            second,
+            activation=self.activation,
+            bias=stacked[-1] if biased else None,
+            skip=self.skip,
             metadata=self.metadata,
         )
 
@@ -205,12 +334,12 @@ class ReLUNetwork:
         network = self.balance()
         if network.n_neurons < 2:
             return network
-        norms = np.linalg.norm(network.first, axis=0)
-        directions = (network.first / norms).T
+        norms = np.linalg.norm(network.stacked, axis=0)
+        directions = (network.stacked / norms).T
         outputs = network.second * norms[:, None]
         # The largest neuron of a group gives the direction.
         order = np.argsort(-norms, kind="stable")
-        kept = np.empty((0, self.n_inputs))
+        kept = np.empty((0, directions.shape[1]))
         merged: list[Array] = []
         for j in order:
             distance = np.linalg.norm(kept - directions[j], axis=1)
@@ -219,7 +348,7 @@ class ReLUNetwork:
             else:
                 kept = np.vstack([kept, directions[j]])
                 merged.append(outputs[j].copy())
-        return ReLUNetwork(kept.T, np.array(merged), metadata=self.metadata).balance()
+        return network.with_layers(kept.T, np.array(merged)).balance()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the weights to a ``.npz`` (no pickle) or ``.json`` file.
@@ -240,9 +369,11 @@ class ReLUNetwork:
             document = {
                 "format": _FORMAT,
                 "version": _VERSION,
-                "activation": "relu",
+                "activation": self.activation.text,
                 "first": self.first.tolist(),
                 "second": self.second.tolist(),
+                "bias": None if self.bias is None else self.bias.tolist(),
+                "skip": None if self.skip is None else self.skip.tolist(),
                 # A network of no neurons has rows that JSON cannot tell apart.
                 "inputs": self.n_inputs,
                 "outputs": self.n_outputs,
@@ -254,13 +385,19 @@ class ReLUNetwork:
             write_atomically(path, self._write_npz)
 
     def _write_npz(self, stream: BinaryIO) -> None:
+        arrays: dict[str, Any] = {
+            name: array
+            for name, array in (("bias", self.bias), ("skip", self.skip))
+            if array is not None
+        }
         np.savez(
             stream,
             format=np.array(_FORMAT),
             version=np.array(_VERSION),
-            activation=np.array("relu"),
+            activation=np.array(self.activation.text),
             first=self.first,
             second=self.second,
+            **arrays,
             metadata=np.array(json.dumps(self.metadata)),
         )
 
@@ -285,8 +422,7 @@ class ReLUNetwork:
         # Python's and numpy's readers raise errors of many types on a damaged file:
         # RecursionError, MemoryError, RuntimeError, zlib.error...
         try:
-            first, second, metadata = read(content)
-            return cls(first, second, metadata=metadata)
+            return cls(**read(content))
         except Exception as error:
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             reason = kind + str(error).rstrip(".")
@@ -296,18 +432,25 @@ class ReLUNetwork:
             ) from error
 
     def __repr__(self) -> str:
-        return (
-            f"ReLUNetwork(inputs={self.n_inputs}, neurons={self.n_neurons}, "
-            f"outputs={self.n_outputs})"
-        )
+        parts = [
+            f"inputs={self.n_inputs}",
+            f"neurons={self.n_neurons}",
+            f"outputs={self.n_outputs}",
+        ]
+        if self.activation.text != "relu":
+            parts.append(f"activation={self.activation.text!r}")
+        parts += ["bias"] if self.bias is not None else []
+        parts += ["skip"] if self.skip is not None else []
+        return f"ReLUNetwork({', '.join(parts)})"
 
     def __str__(self) -> str:
         """Return a table of the largest neurons by ``|u||v|``."""
-        size = np.linalg.norm(self.first, axis=0) * np.linalg.norm(self.second, axis=1)
+        first = self.stacked
+        size = np.linalg.norm(first, axis=0) * np.linalg.norm(self.second, axis=1)
         lines = [repr(self)]
         shown = np.argsort(-size, kind="stable")[:_SHOWN_NEURONS]
         for j in shown:
-            u = " ".join(f"{x: .4g}" for x in self.first[:, j])
+            u = " ".join(f"{x: .4g}" for x in first[:, j])
             v = " ".join(f"{x: .4g}" for x in self.second[j])
             lines.append(f"  |u||v| = {size[j]:.4g}   u = [{u}]   v = [{v}]")
         if len(size) > len(shown):
@@ -315,23 +458,31 @@ class ReLUNetwork:
         return "\n".join(lines)
 
 
-def _read_json(content: bytes) -> tuple[Array, Array, dict[str, Any]]:
-    """Return the layers and the metadata of a JSON file; any error means a bad one."""
+def _read_json(content: bytes) -> dict[str, Any]:
+    """Return the arguments of a network in a JSON file; any error means a bad one."""
     document = json.loads(content)
     if not isinstance(document, dict):
         raise InputError(f"its top level is no object but {type(document).__name__}.")
-    _check_format(document["format"], document["version"], document["activation"])
+    _check_format(document["format"], document["version"])
     inputs, outputs = document["inputs"], document["outputs"]
     for name, count in (("inputs", inputs), ("outputs", outputs)):
         if type(count) is not int or count < 1:
             raise InputError(f"{name} must be a positive integer; got {count!r}.")
     second = document["second"]
     neurons = len(second) if isinstance(second, list) else 0
-    return (
-        _rows_to_layer(document["first"], "first", (inputs, neurons)),
-        _rows_to_layer(second, "second", (neurons, outputs)),
-        _checked_metadata(document["metadata"]),
-    )
+    bias, skip = document.get("bias"), document.get("skip")
+    if bias is not None:
+        bias = _rows_to_layer([bias], "bias", (1, neurons))[0]
+    if skip is not None:
+        skip = _rows_to_layer(skip, "skip", (inputs + (bias is not None), outputs))
+    return {
+        "first": _rows_to_layer(document["first"], "first", (inputs, neurons)),
+        "second": _rows_to_layer(second, "second", (neurons, outputs)),
+        "activation": _checked_activation(document["activation"]),
+        "bias": bias,
+        "skip": skip,
+        "metadata": _checked_metadata(document["metadata"]),
+    }
 
 
 def _rows_to_layer(rows: Any, name: str, shape: tuple[int, int]) -> Array:
@@ -353,29 +504,38 @@ def _rows_to_layer(rows: Any, name: str, shape: tuple[int, int]) -> Array:
     return np.array(rows, dtype=np.float64).reshape(shape)
 
 
-def _read_npz(content: bytes) -> tuple[Array, Array, dict[str, Any]]:
-    """Return the layers and the metadata of a npz file; any error means a bad one."""
+def _read_npz(content: bytes) -> dict[str, Any]:
+    """Return the arguments of a network in a npz file; any error means a bad one."""
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        _check_format(
-            *(archive[name].item() for name in ("format", "version", "activation"))
-        )
-        for name in ("first", "second"):
-            if archive[name].dtype.kind not in "iuf":
-                raise InputError(
-                    f"{name} must hold real numbers; got {archive[name].dtype}."
-                )
-        metadata = json.loads(archive["metadata"].item())
-        return archive["first"], archive["second"], _checked_metadata(metadata)
+        _check_format(*(archive[name].item() for name in ("format", "version")))
+        arrays = {
+            name: archive[name]
+            for name in ("first", "second", "bias", "skip")
+            if name in ("first", "second") or name in archive.files
+        }
+        for name, array in arrays.items():
+            if array.dtype.kind not in "iuf":
+                raise InputError(f"{name} must hold real numbers; got {array.dtype}.")
+        return {
+            **arrays,
+            "activation": _checked_activation(archive["activation"].item()),
+            "metadata": _checked_metadata(json.loads(archive["metadata"].item())),
+        }
 
 
-def _check_format(kind: Any, version: Any, activation: Any) -> None:
+def _check_format(kind: Any, version: Any) -> None:
     # True == 1 and 1.0 == 1, but neither is a version.
-    known = (kind, version, activation) == (_FORMAT, _VERSION, "relu")
-    if not known or type(version) is not int:
+    if (kind, version) != (_FORMAT, _VERSION) or type(version) is not int:
         raise InputError(
-            f"it says format {kind!r}, version {version!r}, activation "
-            f"{activation!r}; this version reads {_FORMAT!r}, {_VERSION}, 'relu'."
+            f"it says format {kind!r}, version {version!r}; this version reads "
+            f"{_FORMAT!r}, {_VERSION}."
         )
+
+
+def _checked_activation(activation: Any) -> str:
+    if not isinstance(activation, str):
+        raise InputError(f"activation must be a name; got {type(activation).__name__}.")
+    return activation
 
 
 def _checked_metadata(metadata: Any) -> dict[str, Any]:

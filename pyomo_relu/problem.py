@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyomo_relu.arrays import as_matrix
+from pyomo_relu.activations import Activation, get_activation
+from pyomo_relu.arrays import as_matrix, as_weights
 from pyomo_relu.errors import InputError, InputTypeError
-from pyomo_relu.losses import SquaredLoss, get_loss
+from pyomo_relu.losses import Loss, get_loss
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -25,17 +27,30 @@ _NEARLY_FLAT = 1e-5
 class ScaledProblem:
     """A training problem in reduced, scaled coordinates, and the way back.
 
-    ``X = X_user basis / x_scale``, ``Y = Y_user / y_scale`` and
-    ``beta = beta_user / (x_scale y_scale)`` (design, Reduction and scaling).
+    ``X = rows basis / x_scale``, ``Y = Y_user / y_scale`` and ``beta`` in proportion
+    (design, Reduction and scaling).
 
     Attributes
     ----------
-    X : (n, r) array
-        Samples in an orthonormal basis of their row space; spectral norm 1.
+    X : (N, r) array
+        The rows of the arrangement, in an orthonormal basis of their row space;
+        spectral norm 1. Those of one point are next to each other, ``patches`` of
+        them; the n samples come first, anchor points after them.
     Y : (n, c) array
-        Targets, Frobenius norm 1 (squared loss).
+        Targets, Frobenius norm 1 for the squared loss.
+    weight : (n, c) array or None
+        Weights of the entries in the loss; None for ones.
+    loss : Loss
+        The loss in scaled units.
+    activation : Activation
+        The activation.
     beta : float
         Weight decay that goes with the scaled data.
+    skip : float or None
+        Weight of half the squared norm of the linear term, in scaled units; None where
+        there is no such term.
+    patches : int
+        Rows a point.
     basis : (d, r) array
         Orthonormal basis of the row space; the identity when ``r == d``.
     x_scale, y_scale, objective_scale : float
@@ -48,7 +63,12 @@ class ScaledProblem:
 
     X: Array
     Y: Array
+    weight: Array | None
+    loss: Loss
+    activation: Activation
     beta: float
+    skip: float | None
+    patches: int
     basis: Array
     x_scale: float
     y_scale: float
@@ -62,6 +82,11 @@ class ScaledProblem:
         return self.X.shape[1]
 
     @property
+    def n_points(self) -> int:
+        """Number of predictions: samples, then anchor points."""
+        return len(self.X) // self.patches
+
+    @property
     def nearly_flat(self) -> bool:
         """Whether some direction hardly matters: singular values below 1e-5.
 
@@ -69,6 +94,36 @@ class ScaledProblem:
         beyond what an interior point can tell.
         """
         return self.rank > 1 and self.smallest < _NEARLY_FLAT
+
+    def pool(self, rows: Array) -> Array:
+        """Return the mean over the patches of each point, (N, ...) to (points, ...)."""
+        if self.patches == 1:
+            return rows
+        return rows.reshape(-1, self.patches, *rows.shape[1:]).mean(axis=1)
+
+    def spread(self, Z: Array) -> Array:
+        """Return the adjoint of :meth:`pool`, (points, ...) to (N, ...)."""
+        if self.patches == 1:
+            return Z
+        return np.repeat(Z / self.patches, self.patches, axis=0)
+
+    def hidden(self, first: Array) -> Array:
+        """Return the pooled activations (points, m) of a first layer (r, m)."""
+        return self.pool(self.activation(self.X @ first))
+
+    @property
+    def means(self) -> Array:
+        """The mean row of each point (points, r): what the linear term sees."""
+        return self.pool(self.X)
+
+    def loss_value(self, F: Array) -> float:
+        """Return the loss of predictions (points, c)."""
+        return self.loss.value(F[: len(self.Y)], self.Y, self.weight)
+
+    def with_anchors(self, Z: Array) -> Array:
+        """Return a dual point of the samples (n, c) with zeros at the anchors."""
+        missing = self.n_points - len(Z)
+        return Z if not missing else np.pad(Z, ((0, missing), (0, 0)))
 
     def to_user(self, first: Array, second: Array) -> tuple[Array, Array]:
         """Return both layers of a network in the user's units.
@@ -82,11 +137,26 @@ class ScaledProblem:
         """
         return self.basis @ first, second * (self.y_scale / self.x_scale)
 
+    def linear_to_user(self, linear: Array) -> Array | None:
+        """Return the linear term (r, c) in the user's units; None without one."""
+        if self.skip is None:
+            return None
+        return self.basis @ linear * (self.y_scale / self.x_scale)
+
+    def linear_from_user(self, linear: Array | None) -> Array:
+        """Return a linear term in scaled coordinates, (0, c) where there is none."""
+        c = self.Y.shape[1]
+        if self.skip is None:
+            return np.zeros((0, c))
+        if linear is None:
+            return np.zeros((self.rank, c))
+        return self.basis.T @ linear * (self.x_scale / self.y_scale)
+
     def from_user(self, first: Array, second: Array) -> tuple[Array, Array]:
         """Return both layers of a user's network in scaled coordinates.
 
-        The part of the first layer that is orthogonal to every sample is
-        dropped: it only costs penalty.
+        The part of the first layer that is orthogonal to every row is dropped: it
+        only costs penalty.
 
         Parameters
         ----------
@@ -99,31 +169,46 @@ class ScaledProblem:
 
 
 class TrainingProblem:
-    r"""Training a two-layer ReLU network with weight decay, problem (NN).
+    r"""Training a two-layer network with weight decay, problem (NN).
 
     .. math::
 
-        p^* = \min_{m, u, v} \mathrm{loss}\Big(\sum_{j=1}^m (X u_j)_+ v_j^T, Y\Big)
-              + \frac\beta2 \sum_j \big(|u_j|^2 + |v_j|^2\big)
+        p^* = \min_{m, u, v} \mathrm{loss}\Big(\sum_{j=1}^m \sigma(X u_j) v_j^T,
+              Y\Big) + \frac\beta2 \sum_j \big(|u_j|^2 + |v_j|^2\big)
 
     (arXiv:2012.13329; design, Network and objective). The loss is a sum over
     samples, not a mean.
 
     Parameters
     ----------
-    X : (n, d) array_like
-        Samples; numpy array, nested list or pandas frame.
+    X : (n, d) array_like, or (n, K, d) for patches
+        Samples; numpy array, nested list or pandas frame. With K patches a sample the
+        network is ``1/K sum_k sigma(X_k u) v^T``, a convolution with average pooling.
     Y : (n, c) or (n,) array_like
-        Targets; a vector is one output.
+        Targets; a vector is one output. For logistic and hinge one-hot labels.
     beta : float
         Weight decay, positive.
-    loss : {"squared"} or loss object
-        The loss.
+    loss : {"squared", "absolute", "huber", "quantile", "logistic", "hinge"} or Loss
+        The loss; an object such as ``Huber(0.5)`` has parameters.
+    activation : {"relu", "leaky_relu", "absolute"} or Activation
+        The activation; an object such as ``LeakyReLU(0.1)`` has parameters.
+    bias : bool
+        Whether neurons have a bias: a column of ones, with the same weight decay.
+    sample_weight : (n,) array_like, optional
+        Weight of each sample in the loss, nonnegative.
+    output_weight : (c,) array_like, optional
+        Weight of each output in the loss; for logistic and hinge of each class.
+    anchors : (a, d) or (a, K, d) array_like, optional
+        Anchor points: no samples, but constraints on their predictions hold exactly.
+    skip : bool or float
+        A linear term ``X C`` beside the network (with a row of biases if ``bias``).
+        True: unpenalised; a positive number g adds ``g/2 |C|^2``.
 
     Raises
     ------
     InputError, InputTypeError
-        NaN, infinity, no rows, wrong shapes, ``beta <= 0``, unknown loss.
+        NaN, infinity, no rows, wrong shapes, ``beta <= 0``, unknown loss or
+        activation, targets that do not suit the loss, negative weights.
 
     Examples
     --------
@@ -140,23 +225,48 @@ class TrainingProblem:
         Y: ArrayLike,
         beta: float,
         *,
-        loss: str | SquaredLoss = "squared",
+        loss: str | Loss = "squared",
+        activation: str | Activation = "relu",
+        bias: bool = False,
+        sample_weight: ArrayLike | None = None,
+        output_weight: ArrayLike | None = None,
+        anchors: ArrayLike | None = None,
+        skip: bool | float = False,
     ) -> None:
-        self.X = as_matrix(X, "X")
+        self.X = as_matrix(X, "X", allow_patches=True)
         self.Y = as_matrix(Y, "Y", allow_vector=True)
         if len(self.X) != len(self.Y):
             raise InputError(
                 f"X and Y must have the same number of rows; X has {len(self.X)} "
                 f"and Y has {len(self.Y)}."
             )
-        try:
-            self.beta = float(beta)
-        except (TypeError, ValueError) as error:
-            raise InputTypeError(f"beta must be a number; got {beta!r}.") from error
-        if not (np.isfinite(self.beta) and self.beta > 0.0):
-            raise InputError(f"beta must be positive and finite; got {beta!r}.")
+        self.anchors: Array | None = None
+        if anchors is not None:
+            self.anchors = as_matrix(anchors, "anchors", allow_patches=True)
+            if self.anchors.shape[1:] != self.X.shape[1:]:
+                raise InputError(
+                    f"anchors must be points like those of X, of shape "
+                    f"(a, {', '.join(map(str, self.X.shape[1:]))}); got shape "
+                    f"{self.anchors.shape}."
+                )
+        self.beta = _positive(beta, "beta")
         self.loss = get_loss(loss)
-        for name, array in (("X", self.X), ("Y", self.Y)):
+        self.loss.check_targets(self.Y)
+        self.activation = get_activation(activation)
+        if not isinstance(bias, (bool, np.bool_)):
+            raise InputTypeError(f"bias must be True or False; got {bias!r}.")
+        self.bias = bool(bias)
+        self.sample_weight = as_weights(
+            sample_weight, "sample_weight", len(self.X), "sample"
+        )
+        self.output_weight = as_weights(
+            output_weight, "output_weight", self.n_outputs, "output"
+        )
+        self.skip: float | None = _read_skip(skip)
+        arrays = [("X", self.X), ("Y", self.Y)]
+        if self.anchors is not None:
+            arrays.append(("anchors", self.anchors))
+        for name, array in arrays:
             largest = float(np.abs(array).max())
             # Norms square the entries, and scaling divides by products of norms.
             if largest and not _SMALLEST <= largest <= _LARGEST:
@@ -177,9 +287,19 @@ class TrainingProblem:
         return self.X.shape[0]
 
     @property
+    def n_points(self) -> int:
+        """Number of predictions: samples and anchor points."""
+        return self.n_samples + (0 if self.anchors is None else len(self.anchors))
+
+    @property
+    def n_patches(self) -> int:
+        """Number of patches ``K`` a sample, 1 without."""
+        return 1 if self.X.ndim == 2 else self.X.shape[1]
+
+    @property
     def n_features(self) -> int:
-        """Number of inputs ``d``."""
-        return self.X.shape[1]
+        """Number of inputs ``d``, of a patch where there are patches."""
+        return self.X.shape[-1]
 
     @property
     def n_outputs(self) -> int:
@@ -188,38 +308,110 @@ class TrainingProblem:
 
     @property
     def rank(self) -> int:
-        """Numerical rank of `X`."""
+        """Numerical rank of the rows."""
         return self.scaled.rank
+
+    @cached_property
+    def rows(self) -> Array:
+        """Rows of the arrangement ``((n + a) K, d)``, or ``d + 1`` with biases.
+
+        The patches of each sample, then those of each anchor point; the last column is
+        one if there are biases.
+        """
+        points = [self.X] if self.anchors is None else [self.X, self.anchors]
+        rows = np.concatenate(points).reshape(-1, self.n_features)
+        if self.bias:
+            rows = np.column_stack([rows, np.ones(len(rows))])
+        rows.flags.writeable = False
+        return rows
+
+    @cached_property
+    def weight(self) -> Array | None:
+        """Weights (n, c) of the entries in the loss, None for ones."""
+        if self.sample_weight is None and self.output_weight is None:
+            return None
+        weight = np.ones(self.Y.shape)
+        if self.sample_weight is not None:
+            weight *= self.sample_weight[:, None]
+        if self.output_weight is not None:
+            weight *= self.output_weight
+        return weight
+
+    def loss_value(self, predictions: Array) -> float:
+        """Return the loss of predictions (n, c) of the samples."""
+        return self.loss.value(predictions, self.Y, self.weight)
 
     @cached_property
     def scaled(self) -> ScaledProblem:
         """The same problem in reduced, scaled coordinates."""
-        _, values, rows = np.linalg.svd(self.X, full_matrices=False)
+        rows = self.rows
+        _, values, directions = np.linalg.svd(rows, full_matrices=False)
         x_scale = float(values[0])
-        # numpy.linalg.matrix_rank's rule: what is below is rounding of X.
-        tolerance = x_scale * max(self.X.shape) * np.finfo(float).eps
+        # numpy.linalg.matrix_rank's rule: what is below is rounding of the rows.
+        tolerance = x_scale * max(rows.shape) * np.finfo(float).eps
         rank = int(np.sum(values > tolerance))
         if rank == 0:
             x_scale = 1.0
-        full = rank == self.n_features
-        basis = np.eye(rank) if full else rows[:rank].T
+        full = rank == rows.shape[1]
+        basis = np.eye(rank) if full else directions[:rank].T
         truncation = float(values[rank]) / x_scale if rank < len(values) else 0.0
         y_scale = self.loss.target_scale(self.Y)
+        objective_scale = self.loss.objective_scale(y_scale)
+        skip = self.skip
+        if skip is not None:
+            # C is in units of Y over X.
+            skip *= (y_scale / x_scale) ** 2 / objective_scale
         return ScaledProblem(
-            X=self.X @ basis / x_scale,
+            X=rows @ basis / x_scale,
             Y=self.Y / y_scale,
+            weight=self.weight,
+            loss=self.loss.in_units(y_scale),
+            activation=self.activation,
             beta=self.beta / self.loss.beta_scale(x_scale, y_scale),
+            skip=skip,
+            patches=self.n_patches,
             basis=basis,
             x_scale=x_scale,
             y_scale=y_scale,
-            objective_scale=self.loss.objective_scale(y_scale),
+            objective_scale=objective_scale,
             truncation=truncation,
             smallest=float(values[rank - 1]) / x_scale if rank else 1.0,
         )
 
     def __repr__(self) -> str:
-        return (
-            f"TrainingProblem(samples={self.n_samples}, features={self.n_features}, "
-            f"outputs={self.n_outputs}, rank={self.rank}, beta={self.beta:g}, "
-            f"loss={self.loss.name!r})"
-        )
+        parts = [
+            f"samples={self.n_samples}",
+            f"features={self.n_features}",
+            f"outputs={self.n_outputs}",
+            f"rank={self.rank}",
+            f"beta={self.beta:g}",
+            f"loss={self.loss.name!r}",
+        ]
+        if self.activation.text != "relu":
+            parts.append(f"activation={self.activation.text!r}")
+        if self.n_patches > 1:
+            parts.append(f"patches={self.n_patches}")
+        if self.bias:
+            parts.append("bias=True")
+        if self.anchors is not None:
+            parts.append(f"anchors={len(self.anchors)}")
+        if self.skip is not None:
+            parts.append(f"skip={self.skip or True}")
+        return f"TrainingProblem({', '.join(parts)})"
+
+
+def _positive(value: Any, name: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"{name} must be a number; got {value!r}.") from error
+    if not (math.isfinite(number) and number > 0.0):
+        raise InputError(f"{name} must be positive and finite; got {value!r}.")
+    return number
+
+
+def _read_skip(skip: Any) -> float | None:
+    """Return the weight of the linear term: None without, 0 unpenalised."""
+    if isinstance(skip, (bool, np.bool_)):
+        return 0.0 if skip else None
+    return _positive(skip, "skip")

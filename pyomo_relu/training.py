@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pyomo.contrib.solver.common.results import TerminationCondition
-from pyomo.contrib.solver.common.util import NoSolutionError
+from pyomo.contrib.solver.common.results import Results, TerminationCondition
+from pyomo.contrib.solver.common.util import NoDualsError, NoSolutionError
 from pyomo.environ import value
 
+from pyomo_relu.activations import Activation
 from pyomo_relu.arrangement import Cells
 from pyomo_relu.certificates import Certificate, certify, covering_cells
 from pyomo_relu.errors import InputError, InputTypeError, SolverError
-from pyomo_relu.losses import SquaredLoss
+from pyomo_relu.losses import Loss
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs import build_completely_positive, build_copositive
@@ -26,9 +27,11 @@ from pyomo_relu.recovery import improvements, recover_network
 from pyomo_relu.solvers import solve
 from pyomo_relu.tiers import relax
 
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
 logger = logging.getLogger(__name__)
 
-__all__ = ["TrainingResult", "TrainingRound", "train"]
+__all__ = ["TrainingResult", "TrainingRound", "train", "train_problem"]
 
 #: Accuracy costs an interior point two or three steps more, and tells the faces that
 #: neurons lie on from mere neighbours.
@@ -111,12 +114,17 @@ def train(
     Y: ArrayLike,
     beta: float,
     *,
-    loss: str | SquaredLoss = "squared",
+    loss: str | Loss = "squared",
+    activation: str | Activation = "relu",
+    bias: bool = False,
+    sample_weight: ArrayLike | None = None,
+    output_weight: ArrayLike | None = None,
+    skip: bool | float = False,
     gap: float = 1e-6,
     cells: Cells | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> TrainingResult:
-    """Train a two-layer ReLU network to a proven gap.
+    """Train a two-layer network to a proven gap.
 
     Enumerates the cells, solves the doubly nonnegative relaxation of the
     completely positive program, recovers a network and certifies it. Where the
@@ -125,14 +133,14 @@ def train(
 
     Parameters
     ----------
-    X : (n, d) array_like
+    X : (n, d) array_like, or (n, K, d) for patches
         Samples.
     Y : (n, c) or (n,) array_like
         Targets.
     beta : float
         Weight decay, positive.
-    loss : {"squared"} or loss object
-        The loss, a sum over samples.
+    loss, activation, bias, sample_weight, output_weight, skip
+        What is trained, as for :class:`TrainingProblem`.
     gap : float
         Relative gap to prove.
     cells : Cells, optional
@@ -164,7 +172,28 @@ def train(
     >>> print(f"{result.certificate.objective:.6f}", result.converged)
     0.475000 True
     """
-    problem = TrainingProblem(X, Y, beta, loss=loss)
+    problem = TrainingProblem(
+        X,
+        Y,
+        beta,
+        loss=loss,
+        activation=activation,
+        bias=bias,
+        sample_weight=sample_weight,
+        output_weight=output_weight,
+        skip=skip,
+    )
+    return train_problem(problem, gap=gap, cells=cells, progress=progress)
+
+
+def train_problem(
+    problem: TrainingProblem,
+    *,
+    gap: float = 1e-6,
+    cells: Cells | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> TrainingResult:
+    """Train what is stated as a problem; see :func:`train`."""
     try:
         allowed = 0.0 < float(gap) < np.inf
     except (TypeError, ValueError) as error:
@@ -175,8 +204,10 @@ def train(
         raise InputTypeError(f"progress must be callable; got {progress!r}.")
     report = progress or (lambda _: None)
     if problem.rank == 0:
-        network = ReLUNetwork(
-            np.zeros((problem.n_features, 0)), np.zeros((0, problem.n_outputs))
+        network = ReLUNetwork.of_problem(
+            problem,
+            np.zeros((problem.rows.shape[1], 0)),
+            np.zeros((0, problem.n_outputs)),
         )
         return TrainingResult(network, certify(problem, network), (), problem, True)
     if cells is None:
@@ -278,6 +309,8 @@ class _Run:
             load_solutions=False,
             raise_exception_on_nonoptimal_result=False,
             accuracy=_ACCURACY,
+            # The other side of the duality is a better second try than a slow solver.
+            fallback=False,
         )
         try:
             results.solution_loader.load_solution()
@@ -289,8 +322,10 @@ class _Run:
             ) from error
         self.report("recovering and certifying the network")
         raw = recover_network(model, improve=False)
+        duals = _dual_points(self.problem, model, results)
         for descents, network in enumerate(improvements(self.problem, raw)):
-            self.keep(network)
+            self.keep(network, duals)
+            duals = []
             # Before the first descent a network has many neurons to no purpose.
             if descents and self.gap <= self.target:
                 break
@@ -309,15 +344,40 @@ class _Run:
         )
         return model
 
-    def keep(self, network: ReLUNetwork) -> None:
+    def keep(self, network: ReLUNetwork, duals: list[Array]) -> None:
         """Keep what is better: the network, the bound, or both."""
-        new = certify(self.problem, network, cells=self.cells)
-        old = self.certificate
-        if old is None or new.objective < old.objective:
-            self.network = network
-        if old is None:
-            self.certificate = new
-            return
-        proof = max(old, new, key=lambda certificate: certificate.lower_bound)
-        objective = min(old.objective, new.objective)
-        self.certificate = replace(proof, objective=objective)
+        candidates: list[Array | None] = [*duals]
+        if self.problem.loss.is_smooth or not candidates:
+            candidates.append(None)
+        for dual in candidates:
+            new = certify(self.problem, network, dual, cells=self.cells, max_solved=0)
+            old = self.certificate
+            if old is None:
+                self.network, self.certificate = network, new
+                continue
+            if new.objective < old.objective:
+                self.network = network
+            proof = max(old, new, key=lambda certificate: certificate.lower_bound)
+            objective = min(old.objective, new.objective)
+            self.certificate = replace(proof, objective=objective)
+
+
+def _dual_points(problem: TrainingProblem, model: Any, results: Results) -> list[Array]:
+    """Return the dual point of a solved program, if the loss is not differentiable.
+
+    A differentiable loss has a better one in every network.
+    """
+    if problem.loss.is_smooth:
+        return []
+    dual_point = model.component("dual_point")
+    if dual_point is not None:
+        numbers = [value(point) for point in dual_point.values()]
+    else:
+        try:
+            duals = results.solution_loader.get_duals()
+        except NoDualsError:
+            return []
+        scaled = problem.scaled
+        numbers = [duals[row] / scaled.y_scale for row in model.prediction_row.values()]
+    Z = np.array(numbers, dtype=float).reshape(-1, problem.n_outputs)
+    return [Z[: problem.n_samples]] if np.isfinite(Z).all() else []

@@ -52,7 +52,7 @@ def test_the_users_array_is_copied():
         ((X, [1.0, np.nan, 2.0], 0.1), InputError, "Y must be finite"),
         ((X, [1.0, 2.0], 0.1), InputError, "X has 3 and Y has 2"),
         (([1.0, 2.0], [1.0, 2.0], 0.1), InputError, r"shape \(2,\)"),
-        ((np.zeros((2, 2, 2)), [1.0, 2.0], 0.1), InputError, r"\(2, 2, 2\)"),
+        ((np.zeros((2, 2, 2, 2)), [1.0, 2.0], 0.1), InputError, r"\(2, 2, 2, 2\)"),
         ((np.zeros((0, 2)), np.zeros((0, 1)), 0.1), InputError, r"\(0, 2\)"),
         ((np.zeros((2, 0)), [1.0, 2.0], 0.1), InputError, r"\(2, 0\)"),
         ((X, np.zeros((3, 0)), 0.1), InputError, r"\(3, 0\)"),

@@ -213,7 +213,7 @@ def test_samples_that_are_nearly_parallel():
 def test_where_the_primal_stalls_the_dual_is_tried(monkeypatch):
     def stall(model, **options):
         if model.name == "completely_positive":
-            options |= {"iteration_limit": 2, "fallback": False}
+            options |= {"iteration_limit": 2}
         return solve(model, **options)
 
     monkeypatch.setattr(training, "solve", stall)

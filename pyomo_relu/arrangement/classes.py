@@ -103,7 +103,7 @@ def as_data_matrix(problem_or_X: Any) -> FloatArray:
 
     Parameters
     ----------
-    problem_or_X : array_like (n, d) or object with an attribute ``X``
+    problem_or_X : array_like (n, d) or object with an attribute ``rows`` or ``X``
         The data or a training problem.
 
     Raises
@@ -115,13 +115,13 @@ def as_data_matrix(problem_or_X: Any) -> FloatArray:
     """
     data = problem_or_X
     if not hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
-        if not hasattr(data, "X"):
+        if not hasattr(data, "rows") and not hasattr(data, "X"):
             raise InputTypeError(
                 f"X is of type {type(data).__name__}; give an array_like of shape "
                 "(n, d) with one sample a row, or a problem that has an attribute X "
                 "(sparse matrices: pass X.toarray())."
             )
-        data = data.X
+        data = data.rows if hasattr(data, "rows") else data.X
     return as_matrix(data, "X")
 
 

@@ -75,7 +75,7 @@ def enumerate_cells(
 
     Parameters
     ----------
-    problem_or_X : array_like (n, d) or object with an attribute ``X``
+    problem_or_X : array_like (n, d) or object with ``rows`` or ``X``
         Data matrix, one sample a row, or a training problem.
     max_cells : int, optional
         Refuse, before anything large is allocated, if the merged classes in general

@@ -42,7 +42,7 @@ def sample_cells(
 
     Parameters
     ----------
-    problem_or_X : array_like (n, d) or object with an attribute ``X``
+    problem_or_X : array_like (n, d) or object with ``rows`` or ``X``
         Data matrix, one sample a row, or a training problem.
     size : int
         How many cells to find; there are never more than

@@ -7,10 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
 
 from pyomo_relu.arrangement import Cells, enumerate_cells
 from pyomo_relu.arrays import as_matrix
 from pyomo_relu.certificates.covering import covering_cells, covering_tolerances
+from pyomo_relu.certificates.dual_point import solve_for_dual
+from pyomo_relu.certificates.linear_term import (
+    make_orthogonal,
+    slope_of_dual_value,
+)
 from pyomo_relu.certificates.rho import RhoBound, bound_rho
 from pyomo_relu.errors import (
     DegenerateDataError,
@@ -19,7 +25,7 @@ from pyomo_relu.errors import (
     TooManyCellsError,
 )
 from pyomo_relu.network import ReLUNetwork
-from pyomo_relu.problem import TrainingProblem
+from pyomo_relu.problem import ScaledProblem, TrainingProblem
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -100,13 +106,17 @@ def certify(
     dual: ArrayLike | None = None,
     *,
     cells: Cells | None = None,
+    max_solved: int = 5_000,
 ) -> Certificate:
     r"""Prove a lower bound on the global optimum and compare a network with it.
 
     For any `Z` with :math:`\rho(Z) \le \beta` the value
     :math:`-\mathrm{loss}^*(-Z)` bounds (NN) from below for networks of every
-    width. The canonical point is ``Z = Y - f(X)``, scaled by the best feasible
-    multiple (design, Certificates). The network may come from anywhere.
+    width. The canonical point is minus the gradient of the loss, ``Z = Y - f(X)`` for
+    the squared one, scaled by the best feasible multiple (design, Certificates). Where
+    the loss is not differentiable (absolute, quantile, hinge) the network does not
+    determine it: the dual program is solved for it, if it has at most `max_solved`
+    cells. The network may come from anywhere.
 
     Parameters
     ----------
@@ -115,10 +125,13 @@ def certify(
     network : ReLUNetwork
         The network; its balanced form is evaluated.
     dual : (n, c) array_like, optional
-        Dual point, in units of `Y`; the network's own by default.
+        Dual point: minus a derivative of the loss by the predictions of the samples.
+        By default the network's own, or that of the solved dual program.
     cells : Cells, optional
         All cells, if they are at hand; cells that do not cover the space
         prove nothing and are not used.
+    max_solved : int
+        See above.
 
     Returns
     -------
@@ -146,7 +159,7 @@ def certify(
             f"cells must come from enumerate_cells; got {type(cells).__name__}."
         )
     network.check_fits(problem)
-    if cells is not None and not np.array_equal(cells.X, problem.X):
+    if cells is not None and not np.array_equal(cells.X, problem.rows):
         raise InputError(
             "cells belong to other data than the problem; enumerate the cells of "
             "this problem, enumerate_cells(problem)."
@@ -162,39 +175,61 @@ def certify(
     objective = network.objective(problem)
     scaled = problem.scaled
     if dual is None:
-        Z = problem.loss.canonical_dual(network.predict(problem.X), problem.Y)
+        predictions = network.predict(problem.X)
+        Z = problem.loss.canonical_dual(predictions, problem.Y, problem.weight)
+        if Z is None:
+            Z = solve_for_dual(problem, cells, max_cells=max_solved)
+        if Z is None:
+            Z = -problem.loss.gradient(predictions, problem.Y, problem.weight)
     else:
         Z = as_matrix(dual, "dual", allow_vector=True)
         if Z.shape != problem.Y.shape:
             raise InputError(
                 f"dual must have the shape of Y, {problem.Y.shape}; got {Z.shape}."
             )
-    # Only the direction of the dual point matters: the best multiple is found below.
-    size = float(np.abs(Z).max())
-    Z = Z / size if size > 0.0 else Z
-    size *= float(np.linalg.norm(Z))
-    Z = Z / max(float(np.linalg.norm(Z)), 1.0)
+    Z = problem.loss.repair(Z, problem.Y, problem.weight)
+    moved, longest = 0.0, np.inf
+    if scaled.skip == 0.0 and scaled.rank:
+        Z, moved, whole_line = make_orthogonal(problem, Z)
+        longest = np.inf if whole_line else 1.0
+    # Only the direction of the dual point matters: the best multiple is found below. A
+    # power of two leaves the point where it was, also at the border of a domain.
+    size = _power_of_two(float(np.abs(Z).max()))
+    Z = Z / size
+    norm = _power_of_two(float(np.linalg.norm(Z)))
+    Z, size = Z / norm, size * norm
+    moved, longest = moved / size, longest * size
     x_norm = float(np.linalg.norm(scaled.X, 2)) if scaled.rank else 0.0
     # Singular values are rounded: nothing that is proved may rest on the last bits.
-    up = 1.0 + 8.0 * max(problem.X.shape) * np.finfo(float).eps
-    trivial = float(np.linalg.norm(Z, 2)) * (x_norm + scaled.truncation) * up
+    up = 1.0 + 8.0 * max(problem.rows.shape) * np.finfo(float).eps
+    spread = scaled.spread(scaled.with_anchors(Z))
+    trivial = float(np.linalg.norm(spread, 2)) * (x_norm + scaled.truncation) * up
+    trivial *= scaled.activation.lipschitz
     rho, complete, total, decided = trivial, scaled.rank == 0, 0, 0
     reason = "every sample is zero" if complete else ""
     if scaled.rank:
-        bound, reason = _cheapest_bound(problem, cells, Z)
+        bound, reason = _cheapest_bound(problem, cells, spread)
         if bound is not None:
             rho = min(trivial, bound.value)
             total, decided = bound.cells, bound.decided
             complete = decided == total
-    lower, s = _best_bound(problem, Z, rho)
+    if moved:
+        # What the dual point is away from one that is exactly orthogonal.
+        rho += moved * x_norm * up * scaled.activation.lipschitz
+        trivial += moved * x_norm * up * scaled.activation.lipschitz
+        if not np.isfinite(moved):
+            reason = "no dual point in the domain is orthogonal to the linear term"
+            complete = False
+    lower, s = _best_bound(problem, Z, rho, moved, longest)
+    units = scaled.objective_scale / scaled.y_scale
     return Certificate(
         objective=objective,
         lower_bound=lower,
         complete=complete,
-        dual=s * Z * scaled.y_scale,
+        dual=problem.loss.repair(s * Z * units, problem.Y, problem.weight),
         rho=float(rho * scaled.x_scale * size),
-        violation=max(float(rho * size / scaled.y_scale / scaled.beta) - 1.0, 0.0),
-        trivial_bound=_best_bound(problem, Z, trivial)[0],
+        violation=max(float(rho * size / units / scaled.beta) - 1.0, 0.0),
+        trivial_bound=_best_bound(problem, Z, trivial, moved, longest)[0],
         cells=total,
         decided=decided,
         reason=reason,
@@ -241,14 +276,61 @@ def _bound_over(problem: TrainingProblem, cells: Cells, Z: Array) -> RhoBound:
         Z,
         rotation=scaled.basis.T @ cells.basis,
         perturbation=cells.perturbation / scaled.x_scale + scaled.truncation,
+        activation=scaled.activation,
     )
 
 
-def _best_bound(problem: TrainingProblem, Z: Array, rho: float) -> tuple[float, float]:
+def _power_of_two(size: float) -> float:
+    """Return a power of two next to a size, 1 for zero."""
+    return float(2.0 ** np.ceil(np.log2(size))) if size > 0.0 else 1.0
+
+
+def _best_bound(
+    problem: TrainingProblem, Z: Array, rho: float, moved: float, longest: float
+) -> tuple[float, float]:
     scaled = problem.scaled
-    largest = scaled.beta / rho if rho > 0.0 else np.inf
-    bound, s = problem.loss.dual_bound(Z, scaled.Y, largest)
+    if not np.isfinite(moved):
+        return 0.0, 0.0
+    # Units of the scaled loss.
+    longest *= scaled.y_scale / scaled.objective_scale
+    largest = min(scaled.beta / rho if rho > 0.0 else np.inf, longest)
+    bound, s = scaled.loss.dual_bound(Z, scaled.Y, largest, scaled.weight)
+    if scaled.skip:
+        bound, s = _with_linear_penalty(scaled, Z, s)
     # Inner products of n c terms, rounded: what is printed must not exceed the bound.
     size = abs(s) * float(np.linalg.norm(Z))
-    rounding = np.finfo(float).eps * Z.size * size * (size + np.linalg.norm(scaled.Y))
+    scale = size * (size + np.linalg.norm(scaled.Y))
+    if scaled.loss.is_classification:
+        # Entropies do not vanish with Z.
+        weight = scaled.Y if scaled.weight is None else scaled.weight * scaled.Y
+        scale += float(np.sum(weight)) * np.log(1.0 + scaled.Y.shape[1])
+    rounding = np.finfo(float).eps * Z.size * scale
+    if moved:
+        rounding += abs(s) * moved * slope_of_dual_value(scaled, s * Z)
     return float(bound - rounding) * scaled.objective_scale, s
+
+
+def _with_linear_penalty(
+    scaled: ScaledProblem, Z: Array, largest: float
+) -> tuple[float, float]:
+    r"""Return the best bound with :math:`-|X^T Z|^2 / 2 \gamma`, and the multiple.
+
+    The sum is concave in the multiple and the second part falls with it: the best one
+    is between zero and that of the first part.
+    """
+    assert scaled.skip is not None
+    cost = 0.5 * float(np.sum((scaled.means[: len(Z)].T @ Z) ** 2)) / scaled.skip
+
+    def bound(s: float) -> float:
+        repaired = scaled.loss.repair(s * Z, scaled.Y, scaled.weight)
+        value = scaled.loss.dual_value(repaired, scaled.Y, scaled.weight)
+        return value - s * s * cost
+
+    found = minimize_scalar(
+        lambda t: -bound(t * largest),
+        bounds=(0.0, 1.0),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
+    best = max((0.0, float(found.x), 1.0), key=lambda t: bound(t * largest))
+    return bound(best * largest), best * largest

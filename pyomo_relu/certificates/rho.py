@@ -1,8 +1,8 @@
 r"""Upper bounds on the dual norm of the training problem, over all cells.
 
-.. math:: \rho(Z) = \max_{|u| \le 1} |Z^T (X u)_+|
+.. math:: \rho(Z) = \max_{|u| \le 1} |Z^T \sigma(X u)|
                   = \max_i \max_{u \in K_i, |u| \le 1} |J_i^T u|,
-          \qquad J_i = X^T D_i Z
+          \qquad J_i = X^T (s_- I + (s_+ - s_-) D_i) Z
 
 (design, Certificates and Tree sums).
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pyomo_relu.activations import Activation, ReLU
 from pyomo_relu.arrangement import Cells
 from pyomo_relu.certificates.faces import maximum_over_cone
 
@@ -56,7 +57,14 @@ class RhoBound:
 class _CellMaps:
     """The maps ``J_i`` of a dual point, and the rays, in given coordinates."""
 
-    def __init__(self, cells: Cells, X: Array, Z: Array, rotation: Array) -> None:
+    def __init__(
+        self,
+        cells: Cells,
+        X: Array,
+        Z: Array,
+        rotation: Array,
+        activation: Activation,
+    ) -> None:
         self.cells = cells
         self.shape = (X.shape[1], Z.shape[1])
         products = np.einsum("kr,kc->krc", X, Z).reshape(len(X), -1)
@@ -69,6 +77,11 @@ class _CellMaps:
             self.by_class, cells.sample_class[used], sign[used, None] * products[used]
         )
         self.offset = products[sign < 0].sum(axis=0)
+        if activation.step != 1.0:
+            self.by_class *= activation.step
+            self.offset = activation.step * self.offset
+        if activation.negative != 0.0:
+            self.offset = self.offset + activation.negative * products.sum(axis=0)
         self.rays = cells.ray_table @ rotation.T
         self.normals = cells.normals @ rotation.T
 
@@ -117,6 +130,7 @@ def bound_rho(
     *,
     rotation: Array | None = None,
     perturbation: float = 0.0,
+    activation: Activation | None = None,
 ) -> RhoBound:
     r"""Bound rho from above over the given cells, cheapest test first.
 
@@ -128,15 +142,18 @@ def bound_rho(
     ----------
     cells : Cells
         The cells. The result bounds rho itself only if they are all cells.
-    X : (n, r) array
-        Samples in the coordinates of `rotation`.
-    Z : (n, c) array
-        Dual point.
+    X : (N, r) array
+        Rows of the arrangement in the coordinates of `rotation`.
+    Z : (N, c) array
+        Dual point, a row for each of them.
     rotation : (r, r) array, optional
         Maps the cells' reduced coordinates to those of `X`.
     perturbation : float
         Spectral norm of the change of `X` for which the cells are exact; enters
-        by ``rho(X) <= rho(X + E) + |Z|_2 |E|_2`` (design, What exact means).
+        by ``rho(X) <= rho(X + E) + |Z|_2 |E|_2`` (design, What exact means), times
+        the largest slope or jump of slopes.
+    activation : Activation, optional
+        ReLU by default.
 
     Returns
     -------
@@ -153,11 +170,14 @@ def bound_rho(
     """
     if rotation is None:
         rotation = np.eye(X.shape[1])
-    context = _CellMaps(cells, X, Z, rotation)
+    activation = ReLU() if activation is None else activation
+    steepest = max(activation.lipschitz, abs(activation.step))
+    context = _CellMaps(cells, X, Z, rotation, activation)
     dual_norm = float(np.linalg.norm(Z, 2))
     # Each J_i is a sum of n products, each singular value carries a few more.
     rounding = (
         4.0
+        * max(steepest, abs(activation.negative) + abs(activation.step))
         * np.finfo(float).eps
         * (len(X) + X.shape[1] * Z.shape[1])
         * float(np.linalg.norm(X, 2))
@@ -187,7 +207,7 @@ def bound_rho(
     # Cells are decided up to what rounding leaves of an eigenvector.
     decided = int(np.sum(upper <= attained * (1.0 + _DECIDED) + rounding))
     largest = max(float(upper.max(initial=0.0)), attained)
-    value = largest + rounding + dual_norm * perturbation
+    value = largest + rounding + steepest * dual_norm * perturbation
     return RhoBound(float(value), float(attained), decided, len(cells))
 
 

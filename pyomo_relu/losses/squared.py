@@ -2,81 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from pyomo_relu.losses.base import Array, weights_of
+from pyomo_relu.losses.separable import SeparableLoss
 
-    Array = np.ndarray[Any, np.dtype[np.float64]]
+__all__ = ["SquaredLoss"]
 
 
 @dataclass(frozen=True)
-class SquaredLoss:
+class SquaredLoss(SeparableLoss):
     r"""Half the squared Frobenius norm of the residual, a sum over samples.
 
-    .. math:: \mathrm{loss}(F, Y) = \tfrac12 \|F - Y\|_F^2
+    .. math:: \mathrm{loss}(F, Y) = \tfrac12 \sum_{kj} w_{kj} (F_{kj} - Y_{kj})^2
 
     Its conjugate at :math:`-Z` gives the dual bound
-    :math:`\langle Z, Y\rangle - \tfrac12\|Z\|_F^2` (design, Certificates).
+    :math:`\langle Z, Y\rangle - \tfrac12 \sum Z_{kj}^2 / w_{kj}`, with
+    :math:`Z_{kj} = 0` where the weight is zero (design, Certificates).
 
     Examples
     --------
     >>> import numpy as np
     >>> loss = SquaredLoss()
-    >>> float(loss.value(np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]])))
-    2.5
+    >>> F, Y = np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]])
+    >>> loss.value(F, Y), loss.value(F, Y, weight=np.array([[1.0, 3.0]]))
+    (2.5, 6.5)
+    >>> loss.canonical_dual(F, Y).tolist()
+    [[-1.0, -2.0]]
     """
 
     name: ClassVar[str] = "squared"
+    is_smooth: ClassVar[bool] = True
+    degree: ClassVar[int] = 2
+    has_quadratic_dual: ClassVar[bool] = True
 
-    def value(self, prediction: Array, Y: Array) -> float:
-        """Return the loss of predictions (n, c) against targets `Y` (n, c)."""
-        return 0.5 * float(np.sum((prediction - Y) ** 2))
+    def value(self, F: Array, Y: Array, weight: Array | None = None) -> float:
+        """Return the loss of predictions `F` (n, c), a sum over samples."""
+        return 0.5 * float(np.sum(weights_of(weight, Y) * (F - Y) ** 2))
 
-    def target_scale(self, Y: Array) -> float:
-        """Return the number that `Y` is divided by: its Frobenius norm."""
-        norm = float(np.linalg.norm(Y))
-        return norm if norm > 0.0 else 1.0
+    def gradient(self, F: Array, Y: Array, weight: Array | None = None) -> Array:
+        """Return the gradient (n, c), the weighted residual."""
+        return weights_of(weight, Y) * (F - Y)
 
-    def objective_scale(self, y_scale: float) -> float:
-        """Return the factor from the scaled objective to the user's."""
-        return y_scale**2
+    def second_derivative(self, residual: Array) -> Array:
+        """Return one."""
+        return np.ones(residual.shape)
 
-    def beta_scale(self, x_scale: float, y_scale: float) -> float:
-        """Return the number that `beta` is divided by."""
-        return x_scale * y_scale
+    def dual_limits(self, weight: Array) -> tuple[Array, Array]:
+        """Return infinite limits, but zero where the weight is zero."""
+        upper = np.where(weight > 0.0, np.inf, 0.0)
+        return -upper, upper
 
-    def canonical_dual(self, prediction: Array, Y: Array) -> Array:
-        """Return the dual point of a network, ``Z = Y - f(X)`` (n, c)."""
-        return Y - prediction
+    def write(self, block: Any, F: Any, Y: Array, weight: Array | None = None) -> Any:
+        """Write the loss, a quadratic of the predictions that needs nothing else."""
+        from pyomo_relu.losses.rows import are_variables, quadratic
 
-    def dual_bound(self, Z: Array, Y: Array, largest: float) -> tuple[float, float]:
-        r"""Return the best bound over multiples of `Z`, and the multiplier.
+        w = weights_of(weight, Y)
+        kept = w > 0.0
+        terms, targets, weights = F[kept].tolist(), Y[kept], w[kept]
+        if are_variables(terms):
+            return quadratic(
+                0.5 * float(np.sum(weights * targets**2)),
+                (-weights * targets).tolist(),
+                (0.5 * weights).tolist(),
+                terms,
+            )
+        from pyomo.core.expr.numeric_expr import SumExpression
 
-        Parameters
-        ----------
-        Z : (n, c) array
-            A dual point.
-        Y : (n, c) array
-            The targets.
-        largest : float
-            Largest admissible ``|s|``: ``beta / rho(Z)``.
-
-        Returns
-        -------
-        bound, s : float
-            :math:`\max_{|s| \le largest} s\langle Z, Y\rangle - s^2|Z|^2/2`
-            and its maximiser :math:`\langle Z, Y\rangle / |Z|^2`, clipped.
-        """
-        square = float(np.sum(Z * Z))
-        if square == 0.0:
-            return 0.0, 0.0
-        inner = float(np.sum(Z * Y))
-        s = float(np.clip(inner / square, -largest, largest))
-        return s * inner - 0.5 * s * s * square, s
+        rows = zip(terms, targets.tolist(), (0.5 * weights).tolist(), strict=True)
+        return SumExpression([q * (f - y) ** 2 for f, y, q in rows])
 
     def expression(self, prediction: Sequence[Any], Y: Sequence[float]) -> Any:
         """Return the loss as a Pyomo expression.
@@ -88,8 +86,7 @@ class SquaredLoss:
         Y : sequence of float
             Scaled targets, in the same order.
         """
-        constant = 0.5 * float(np.sum(np.square(Y)))
-        return _quadratic(0.5, prediction, [-float(y) for y in Y], constant)
+        return self.write(None, _row(prediction), np.array([Y], dtype=np.float64))
 
     def dual_expression(self, Z: Sequence[Any], Y: Sequence[float]) -> Any:
         r"""Return minus the conjugate at ``-Z`` as a Pyomo expression.
@@ -103,22 +100,13 @@ class SquaredLoss:
         Y : sequence of float
             Scaled targets, in the same order.
         """
-        return _quadratic(-0.5, Z, [float(y) for y in Y], 0.0)
+        from pyomo_relu.losses.rows import quadratic
+
+        return quadratic(0.0, [float(y) for y in Y], [-0.5] * len(Y), Z)
 
 
-def _quadratic(
-    square: float, variables: Sequence[Any], linear: list[float], constant: float
-) -> Any:
-    """Return ``square |x|^2 + <linear, x> + constant``.
-
-    Expanded by hand: monomials x*x and one linear part are what Pyomo's visitors take
-    fastest; (x - y)**2 costs an expansion a sample.
-    """
-    from pyomo.core.expr import LinearExpression
-    from pyomo.core.expr.numeric_expr import SumExpression
-
-    squares = [square * x * x for x in variables]
-    rest = LinearExpression(
-        constant=constant, linear_coefs=linear, linear_vars=list(variables)
-    )
-    return SumExpression([*squares, rest])
+def _row(items: Sequence[Any]) -> Any:
+    """Return Pyomo objects as one row; numpy must not look into them."""
+    row = np.empty((1, len(items)), dtype=object)
+    row[0, :] = items
+    return row

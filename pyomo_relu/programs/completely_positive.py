@@ -4,15 +4,17 @@ In coordinates of the cells' rays, one moment matrix a cell:
 
 .. math::
 
-    \min\ & \mathrm{loss}\Big(\sum_i D_i X R_i W_i, Y\Big)
+    \min\ & \mathrm{loss}\Big(\sum_i D_i X R_i W_i + X C, Y\Big)
         + \frac\beta2 \sum_i \big(\langle R_i^T R_i, A_i\rangle
         + \mathrm{tr}\, G_i\big) \\
     \text{s.t. } & M_i = \begin{bmatrix} A_i & W_i \\ W_i^T & G_i \end{bmatrix}
         \succeq 0, \quad A_i \in \mathrm{CP}_{m_i}
 
-(arXiv:2012.13329; design, The completely positive program). Where only the facets
-of the cells are known the same program stands in ``U_i``, the second moment of the
-first layer's weights, with ``U_i in CP(K_i)``, in a basis made of facets.
+(arXiv:2012.13329; design, The completely positive program), where ``D_i X`` holds the
+slopes of the activation and the mean over patches, and C is the linear term, if there
+is one. Where only the facets of the cells are known the same program stands in
+``U_i``, the second moment of the first layer's weights, with ``U_i in CP(K_i)``, in a
+basis made of facets.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from pyomo.common.gc_manager import PauseGC
 from pyomo.core.expr import LinearExpression
+from pyomo.core.expr.numeric_expr import SumExpression
 from pyomo.environ import (
+    Block,
     ConcreteModel,
     Constraint,
     Expression,
@@ -84,8 +89,8 @@ def build_completely_positive(
     -------
     ConcreteModel or the given block
         With ``moment[cell, row, column]`` (upper triangles), ``cone[cell]``,
-        ``prediction[sample, output]`` in units of `Y`, ``loss``, ``penalty`` and
-        ``objective``, in the user's units.
+        ``prediction[point, output]`` in units of `Y`, of the samples and then of the
+        anchor points, ``loss``, ``penalty`` and ``objective``, in the user's units.
 
     Raises
     ------
@@ -120,7 +125,7 @@ def build_completely_positive(
 def _write(model: Any, program: NetworkProgram, form: str) -> None:
     problem, active = program.problem, program.active
     scaled = problem.scaled
-    n, c = problem.n_samples, problem.n_outputs
+    n, points, c = problem.n_samples, problem.n_points, problem.n_outputs
     described = [program.frame(i) for i in active.tolist()]
     frames = [R for R, _ in described]
     options = [
@@ -128,7 +133,7 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
     ]
 
     model.CELLS = Set(initialize=active.tolist())
-    model.SAMPLES = RangeSet(0, n - 1)
+    model.POINTS = RangeSet(0, points - 1)
     model.OUTPUTS = RangeSet(0, c - 1)
     triangles: dict[int, tuple[Any, Any]] = {
         order: np.triu_indices(order) for order in {R.shape[1] + c for R in frames}
@@ -162,37 +167,42 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
     )
     model.cone = CompletelyPositiveCone(model.CELLS, rule=InOrder(members), free=c)
 
-    model.scaled_prediction = Var(model.SAMPLES, model.OUTPUTS)
-    predictions = objects(model.scaled_prediction.values(), (n, c))
+    model.scaled_prediction = Var(model.POINTS, model.OUTPUTS)
+    predictions = objects(model.scaled_prediction.values(), (points, c))
     cross = [matrix[:-c, -c:] for matrix in matrices]
     write_rows = _tree_rows if form == "tree" else _plain_rows
     rows = write_rows(model, program, frames, cross)
+    if scaled.skip is not None:
+        model.linear_term = Var(RangeSet(0, scaled.rank - 1), model.OUTPUTS)
+        terms = objects(model.linear_term.values(), (scaled.rank, c))
+        rows = _with_linear_term(rows, scaled.means, terms)
     model.prediction_row = Constraint(
-        model.SAMPLES,
+        model.POINTS,
         model.OUTPUTS,
         rule=InOrder(
             equal_row(p, *row) for p, row in zip(predictions.flat, rows, strict=True)
         ),
     )
     model.prediction = Expression(
-        model.SAMPLES,
+        model.POINTS,
         model.OUTPUTS,
         rule=InOrder(scaled.y_scale * p for p in predictions.flat),
     )
     scale = scaled.objective_scale
+    model.loss_parts = Block()
     model.loss = Expression(
         expr=scale
-        * problem.loss.expression(
-            predictions.ravel().tolist(), scaled.Y.ravel().tolist()
-        )
+        * scaled.loss.write(model.loss_parts, predictions[:n], scaled.Y, scaled.weight)
     )
     coefficients, variables = _penalty(frames, matrices, c)
-    model.penalty = Expression(
-        expr=LinearExpression(
-            linear_coefs=(0.5 * scale * scaled.beta * coefficients).tolist(),
-            linear_vars=variables,
-        )
+    penalty: Any = LinearExpression(
+        linear_coefs=(0.5 * scale * scaled.beta * coefficients).tolist(),
+        linear_vars=variables,
     )
+    if scaled.skip:
+        squares = [0.5 * scale * scaled.skip * term * term for term in terms.flat]
+        penalty = SumExpression([*squares, penalty])
+    model.penalty = Expression(expr=penalty)
     model.objective = Objective(expr=model.loss + model.penalty, sense=minimize)
 
 
@@ -215,16 +225,16 @@ def _penalty(
 def _plain_rows(
     model: Any, program: NetworkProgram, frames: list[Array], cross: list[Any]
 ) -> Rows:
-    """Write each prediction as ``sum_i [k in D_i] x_k^T R_i W_i``."""
-    X = program.problem.scaled.X
+    """Write each prediction as ``sum_i s_ik x_k^T R_i W_i``, s the slopes."""
+    scaled = program.problem.scaled
     masks = program.cells.masks[program.active]
-    stacked = np.hstack(frames)
-    coefficients = X @ stacked
+    slopes = np.where(masks.T, scaled.activation.positive, scaled.activation.negative)
     owner = np.repeat(np.arange(len(frames)), [R.shape[1] for R in frames])
+    coefficients = scaled.pool(slopes[:, owner] * (scaled.X @ np.hstack(frames)))
     variables = np.vstack(cross)
-    for k in range(len(X)):
-        columns = np.flatnonzero(masks[owner, k] & (coefficients[k] != 0.0))
-        values = coefficients[k, columns].tolist()
+    for row in coefficients:
+        columns = np.flatnonzero(row)
+        values = row[columns].tolist()
         for o in range(variables.shape[1]):
             yield values, variables[columns, o].tolist()
 
@@ -241,11 +251,13 @@ def _tree_rows(
         f(x_k) = x_k^T \Big(D_{root,k} S_{root}
                  + \sum_{\text{edges } i \to j \text{ that flip } k} \pm S_j\Big)
 
-    (design, Tree sums).
+    (design, Tree sums). Other slopes than 0 and 1 multiply the edges by
+    ``s_+ - s_-`` and add ``s_- S_root``; patches are averaged.
     """
     cells, active = program.cells, program.active
-    X = program.problem.scaled.X
-    n, r = X.shape
+    scaled = program.problem.scaled
+    activation, X = scaled.activation, scaled.X
+    r = X.shape[1]
     c = cross[0].shape[1]
     tree = cells.spanning_tree(active)
     model.subtree = Var(model.CELLS, RangeSet(0, r - 1), model.OUTPUTS)
@@ -267,25 +279,40 @@ def _tree_rows(
             )
         ),
     )
-    #: Per sample: positions of the subtree sums in its row, and their signs.
+    # Of each row of the arrangement: the subtree sums that it sees, and how.
     root_mask = cells.subset(active[[tree.root]]).masks[0]
-    touched = [[tree.root] if on else [] for on in root_mask]
-    signs = [[1.0] if on else [] for on in root_mask]
+    at_root = np.where(root_mask, activation.positive, activation.negative)
     below = np.repeat(np.arange(len(tree)), np.diff(tree.sample_indptr))
-    for j, k, sign in zip(
-        below.tolist(),
-        tree.sample_indices.tolist(),
-        tree.sample_signs.tolist(),
-        strict=True,
-    ):
-        touched[k].append(j)
-        signs[k].append(float(sign))
-    for k in range(n):
-        support = np.flatnonzero(X[k])
-        values = np.outer(signs[k], X[k, support]).ravel().tolist()
-        sums = subtree[np.array(touched[k], dtype=int)][:, support]
+    shape = (len(X), len(tree))
+    edges = sp.csr_array(
+        (activation.step * tree.sample_signs, (tree.sample_indices, below)), shape
+    )
+    root = sp.csr_array(
+        (at_root, (np.arange(len(X)), np.full(len(X), tree.root))), shape
+    )
+    seen = sp.csr_array(edges + root)
+    for point in range(scaled.n_points):
+        members = np.arange(point * scaled.patches, (point + 1) * scaled.patches)
+        weights = seen[members]
+        positions = np.unique(weights.indices)
+        coefficients = weights[:, positions].T @ X[members] / scaled.patches
+        support = coefficients != 0.0
+        values = coefficients[support].tolist()
+        sums = subtree[positions][support]
         for o in range(c):
-            yield values, sums[:, :, o].ravel().tolist()
+            yield values, sums[:, o].tolist()
+
+
+def _with_linear_term(rows: Rows, means: Array, terms: Any) -> Rows:
+    """Add ``means @ terms`` to the rows of all points and outputs."""
+    c = terms.shape[1]
+    for number, (values, variables) in enumerate(rows):
+        mean = means[number // c]
+        support = np.flatnonzero(mean)
+        yield (
+            [*values, *mean[support].tolist()],
+            [*variables, *terms[support, number % c]],
+        )
 
 
 def _subtree_sums(

@@ -8,9 +8,12 @@ In coordinates of the cells' rays, with ``H_i = D_i X R_i``:
     \text{s.t. } & \begin{bmatrix} \beta R_i^T R_i & H_i^T Z \\ Z^T H_i & \beta I
         \end{bmatrix} \in \mathrm{COP}(R_+^{m_i} \times R^c)
 
-(arXiv:2012.13329; design, The copositive program). For the squared loss the objective
-is :math:`\langle Z, Y\rangle - \frac12 \|Z\|_F^2` and the predictions are
-:math:`f = Y - Z`. The multipliers of the cones are the second moments of the neurons.
+(arXiv:2012.13329; design, The copositive program), ``D_i X`` with the slopes of the
+activation and the mean over patches. For the squared loss the objective is
+:math:`\langle Z, Y\rangle - \frac12 \|Z\|_F^2` and the predictions are
+:math:`f = Y - Z`. A linear term asks for :math:`X^T Z = 0`, a penalised one subtracts
+:math:`|X^T Z|^2 / 2 \gamma`. The multipliers of the cones are the second moments of the
+neurons.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from typing import Any
 import numpy as np
 from pyomo.common.gc_manager import PauseGC
 from pyomo.core.expr import LinearExpression
+from pyomo.core.expr.numeric_expr import SumExpression
 from pyomo.environ import (
+    Block,
     ConcreteModel,
     Constraint,
     Expression,
@@ -35,6 +40,7 @@ from pyomo.environ import (
 from pyomo_relu.arrangement import Cells
 from pyomo_relu.cones import CopositiveCone
 from pyomo_relu.errors import InputError
+from pyomo_relu.losses import SquaredLoss
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs.network_program import (
     NetworkProgram,
@@ -45,6 +51,7 @@ from pyomo_relu.programs.rows import InOrder, Rows, equal_row, objects
 from pyomo_relu.tiers import mark_side
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Indices = np.ndarray[Any, np.dtype[np.intp]]
 
 __all__ = ["build_copositive"]
 
@@ -83,11 +90,12 @@ def build_copositive(
     Returns
     -------
     ConcreteModel or the given block
-        With ``dual_point[sample, output]`` (Z, in units of `Y`), ``gradient[cell, row,
-        output]`` (``X^T D_i Z``, scaled), ``cone[cell]``, a Suffix ``dual`` that takes
-        the multipliers, ``prediction[sample, output]``, which is ``Y - Z`` and the
-        network's prediction at the optimum only, ``loss`` and ``penalty`` (the same),
-        and ``objective``, in the user's units.
+        With ``dual_point[sample, output]`` (Z, minus a derivative of the loss by the
+        prediction, in the user's units), ``gradient[cell, row, output]`` (``X^T D_i
+        Z``, scaled), ``cone[cell]``, a Suffix ``dual`` that takes the multipliers and
+        ``objective``, in the user's units. For the squared loss without weights also
+        ``prediction[sample, output]``, which is ``Y - Z`` and the network's prediction
+        at the optimum only, ``loss`` and ``penalty`` (the same).
 
     Raises
     ------
@@ -131,6 +139,7 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
     scaled = problem.scaled
     n, c = problem.n_samples, problem.n_outputs
     r = scaled.rank
+    scale = scaled.objective_scale
 
     model.CELLS = Set(initialize=active.tolist())
     model.SAMPLES = RangeSet(0, n - 1)
@@ -140,7 +149,7 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
     model.dual_point = Expression(
         model.SAMPLES,
         model.OUTPUTS,
-        rule=InOrder(scaled.y_scale * z for z in Z.flat),
+        rule=InOrder(scale / scaled.y_scale * z for z in Z.flat),
     )
     model.gradient = Var(model.CELLS, RangeSet(0, r - 1), model.OUTPUTS)
     gradient = objects(model.gradient.values(), (len(active), r, c))
@@ -161,8 +170,15 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
     )
     model.cone = CopositiveCone(model.CELLS, rule=InOrder(members))
 
+    model.loss_parts = Block()
+    objective = scaled.loss.write_dual(model.loss_parts, Z, scaled.Y, scaled.weight)
+    if scaled.skip is not None:
+        objective = _linear_term(model, program, Z, objective)
+    model.objective = Objective(expr=scale * objective, sense=maximize)
+    model.dual = Suffix(direction=Suffix.IMPORT)
+    if scaled.loss != SquaredLoss() or scaled.weight is not None:
+        return
     flat, targets = Z.ravel().tolist(), scaled.Y.ravel().tolist()
-    scale = scaled.objective_scale
     model.prediction = Expression(
         model.SAMPLES,
         model.OUTPUTS,
@@ -175,14 +191,53 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
             for z, y in zip(flat, targets, strict=True)
         ),
     )
-    model.objective = Objective(
-        expr=scale * problem.loss.dual_expression(flat, targets), sense=maximize
-    )
-    model.loss = Expression(
-        expr=scale * problem.loss.expression(flat, [0.0] * len(flat))
-    )
+    model.loss = Expression(expr=0.5 * scale * SumExpression([z * z for z in flat]))
     model.penalty = Expression(expr=model.objective.expr - model.loss)
-    model.dual = Suffix(direction=Suffix.IMPORT)
+
+
+def _linear_term(model: Any, program: NetworkProgram, Z: Any, objective: Any) -> Any:
+    r"""Write what the linear term asks of Z, and return the objective with it.
+
+    .. math::
+
+        \inf_C \langle Z, X C\rangle + \tfrac\gamma2 |C|^2
+            = -\tfrac1{2\gamma} |X^T Z|^2,
+
+    which is :math:`X^T Z = 0` where :math:`\gamma = 0`.
+    """
+    scaled = program.problem.scaled
+    means = scaled.means[: len(Z)]
+    columns = RangeSet(0, scaled.rank - 1)
+    shape = (scaled.rank, Z.shape[1])
+    supports = [np.flatnonzero(column) for column in means.T]
+    sums = [
+        (means[support, a].tolist(), Z[support, o].tolist())
+        for a, support in enumerate(supports)
+        for o in range(shape[1])
+    ]
+    if scaled.skip == 0.0:
+        model.linear_row = Constraint(
+            columns,
+            model.OUTPUTS,
+            rule=InOrder(
+                (0.0, LinearExpression(linear_coefs=values, linear_vars=variables), 0.0)
+                for values, variables in sums
+            ),
+        )
+        return objective
+    assert scaled.skip is not None
+    model.linear_gradient = Var(columns, model.OUTPUTS)
+    gradients = objects(model.linear_gradient.values(), shape)
+    model.linear_row = Constraint(
+        columns,
+        model.OUTPUTS,
+        rule=InOrder(
+            equal_row(gradient, *row)
+            for gradient, row in zip(gradients.flat, sums, strict=True)
+        ),
+    )
+    squares = [-0.5 / scaled.skip * g * g for g in gradients.flat]
+    return SumExpression([*squares, objective])
 
 
 def _member(program: NetworkProgram, i: int, J: Any) -> dict[str, Any]:
@@ -206,11 +261,14 @@ def _member(program: NetworkProgram, i: int, J: Any) -> dict[str, Any]:
 
 
 def _plain_rows(program: NetworkProgram, Z: Any, gradient: Any) -> Rows:
-    """Write each ``J_i`` as a sum over the active samples."""
-    X = program.problem.scaled.X
+    """Write each ``J_i`` as a sum over the samples."""
+    scaled = program.problem.scaled
+    activation = scaled.activation
     for mask in program.cells.masks[program.active]:
-        for column in X.T:
-            support = np.flatnonzero(mask & (column != 0.0))
+        slopes = np.where(mask, activation.positive, activation.negative)
+        weights = scaled.pool(slopes[:, None] * scaled.X)[: len(Z)]
+        for column in weights.T:
+            support = np.flatnonzero(column)
             values = column[support].tolist()
             for o in range(Z.shape[1]):
                 yield values, Z[support, o].tolist()
@@ -219,19 +277,22 @@ def _plain_rows(program: NetworkProgram, Z: Any, gradient: Any) -> Rows:
 def _tree_rows(program: NetworkProgram, Z: Any, gradient: Any) -> Rows:
     r"""Write each ``J_i`` as its parent's plus what the edge flips.
 
-    .. math:: J_j = J_{parent} + \sum_{k \text{ flipped}} \pm x_k z_k^T
+    .. math:: J_j = J_{parent} + (s_+ - s_-) \sum_{k \text{ flipped}} \pm x_k z_k^T
     """
-    X = program.problem.scaled.X
+    scaled = program.problem.scaled
+    activation = scaled.activation
     tree = program.cells.spanning_tree(program.active)
     mask = program.cells.subset(program.active[[tree.root]]).masks[0]
+    at_root = np.where(mask, activation.positive, activation.negative)
     for j in range(len(tree)):
         if j == tree.root:
-            samples, signs, parent = np.flatnonzero(mask), np.ones(mask.sum()), None
+            rows, slopes, parent = np.arange(len(mask)), at_root, None
         else:
             edge = slice(tree.sample_indptr[j], tree.sample_indptr[j + 1])
-            samples, signs = tree.sample_indices[edge], tree.sample_signs[edge]
+            rows = tree.sample_indices[edge]
+            slopes = activation.step * tree.sample_signs[edge]
             parent = gradient[tree.parent[j]]
-        weights = X[samples] * signs[:, None]
+        samples, weights = _by_sample(program, rows, slopes)
         for a, column in enumerate(weights.T):
             support = np.flatnonzero(column)
             values = column[support].tolist()
@@ -241,3 +302,22 @@ def _tree_rows(program: NetworkProgram, Z: Any, gradient: Any) -> Rows:
                     yield values, variables
                 else:
                     yield [*values, 1.0], [*variables, parent[a, o]]
+
+
+def _by_sample(
+    program: NetworkProgram, rows: Indices, slopes: Array
+) -> tuple[Indices, Array]:
+    """Return samples (s,) and ``sum of slope x_row / K`` (s, r) over their rows.
+
+    Rows of anchor points have no part in the dual.
+    """
+    scaled = program.problem.scaled
+    own = rows < program.problem.n_samples * scaled.patches
+    rows, slopes = rows[own], slopes[own]
+    weights = slopes[:, None] * scaled.X[rows] / scaled.patches
+    if scaled.patches == 1:
+        return rows, weights
+    samples, place = np.unique(rows // scaled.patches, return_inverse=True)
+    total = np.zeros((len(samples), weights.shape[1]))
+    np.add.at(total, place, weights)
+    return samples, total

@@ -36,8 +36,9 @@ class NetworkProgram:
     cells : Cells
         The arrangement.
     active : (P,) int array
-        Indices of the cells that have a cone in the model: those in which some
-        sample is active.
+        Indices of the cells that have a cone in the model: with ReLU those in which
+        some row is active, with the absolute value one of each pair of opposite
+        cells.
     description : {"rays", "facets"}
         How the cells enter the cones.
     """
@@ -134,12 +135,12 @@ def network_program_of(
         )
     if cells is None:
         cells = enumerate_cells(problem, max_cells=MAX_CELLS)
-    elif not np.array_equal(cells.X, problem.X):
+    elif not np.array_equal(cells.X, problem.rows):
         raise InputError(
             "cells belong to other data than the problem; enumerate or sample the "
             "cells of this problem, for example enumerate_cells(problem)."
         )
-    active = np.flatnonzero(cells.masks.any(axis=1))
+    active = _active(problem, cells)
     if len(active) == 0:
         raise InputError("no sample is active in any of the given cells.")
     if cells.rank == problem.rank and problem.scaled.nearly_flat:
@@ -154,6 +155,19 @@ def network_program_of(
     if description is None:
         description = "rays" if cells.complete else "facets"
     return NetworkProgram(problem, cells, active, description)
+
+
+def _active(
+    problem: TrainingProblem, cells: Cells
+) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Return the cells that neurons may be in, each neuron in one of them."""
+    activation = problem.activation
+    if activation.negative == 0.0:
+        return np.flatnonzero(cells.masks.any(axis=1))
+    if activation.is_even and cells.complete:
+        # Opposite cells differ in the sign of the first class.
+        return np.flatnonzero(cells.packed[:, 0] >> 7)
+    return np.arange(len(cells))
 
 
 def _check_block(block: Any) -> None:

@@ -37,10 +37,11 @@ _TIE = 1e-13
 def improve_network(problem: TrainingProblem, network: ReLUNetwork) -> ReLUNetwork:
     """Descend from a network to a local optimum of (NN).
 
-    While every neuron stays in its cell, (NN) is a smooth function of the weights,
-    and a neuron on a face of its cell moves in the span of that face: Newton's method
-    with an active set of faces. What results replaces the network only if (NN),
-    evaluated at the weights with true ReLUs, is smaller.
+    While every neuron stays in its cell, (NN) is a smooth function of the weights, and
+    a neuron on a face of its cell moves in the span of that face: Newton's method with
+    an active set of faces. What results replaces the network only if (NN), evaluated
+    at the weights with the true activation, is smaller. For losses that are not
+    differentiable parallel neurons are merged, and that is all.
 
     Parameters
     ----------
@@ -84,12 +85,14 @@ def improvements(
     )
     best_value = best.objective(problem)
     yield best
+    if not problem.loss.is_smooth:
+        return
     stationary = False
     for damping in _DAMPINGS:
         round_value = best_value
         for tolerance in _TOLERANCES:
             candidate, ended = _descend(
-                problem.scaled, best.merge(tolerance), tolerance, damping
+                problem, best.merge(tolerance), tolerance, damping
             )
             candidate = candidate.merge()
             value = candidate.objective(problem)
@@ -104,10 +107,11 @@ def improvements(
 
 
 def _descend(
-    scaled: ScaledProblem, network: ReLUNetwork, tolerance: float, damping: float
+    problem: TrainingProblem, network: ReLUNetwork, tolerance: float, damping: float
 ) -> tuple[ReLUNetwork, bool]:
     """Return where the descent ends, and whether that is a stationary point."""
-    first, second = scaled.from_user(network.first, network.second)
+    scaled = problem.scaled
+    first, second = scaled.from_user(network.stacked, network.second)
     u_norm, v_norm = np.linalg.norm(first, axis=0), np.linalg.norm(second, axis=1)
     size = u_norm * v_norm
     keep = size > tolerance * size.max(initial=0.0)
@@ -116,34 +120,56 @@ def _descend(
     # Balanced in scaled units, where the penalty is the scaled one.
     factor = np.sqrt(v_norm[keep] / u_norm[keep])
     first, second = first[:, keep] * factor, second[keep] / factor[:, None]
-    faces, theta = _Faces.through(scaled, first, second, tolerance)
+    linear = scaled.linear_from_user(network.skip)
+    faces, theta = _Faces.through(scaled, first, second, linear, tolerance)
     faces, theta, ended = _newton(faces, theta, damping)
     layers = scaled.to_user(*faces.layers(theta))
-    return ReLUNetwork(*layers).balance(), ended
+    skip = scaled.linear_to_user(faces.split(theta)[2])
+    return ReLUNetwork.of_problem(problem, *layers, skip=skip).balance(), ended
 
 
 class _Faces:
     r"""(NN) in scaled units, each neuron in the span of a face: ``u_j = Q_j a_j``.
 
-    .. math:: \tfrac12\|\sum_j (X Q_j a_j)_+ v_j^T - Y\|^2
-              + \tfrac\beta2 \sum_j (|a_j|^2 + |v_j|^2)
+    .. math:: \mathrm{loss}\Big(\sum_j P \sigma(X Q_j a_j) v_j^T + P X C, Y\Big)
+              + \tfrac\beta2 \sum_j (|a_j|^2 + |v_j|^2) + \tfrac\gamma2 |C|^2
 
-    Points are vectors ``theta``: all a, then all v.
+    with P the mean over patches. Points are vectors ``theta``: all a, then all v, then
+    C if there is a linear term.
     """
 
     def __init__(self, scaled: ScaledProblem, spans: list[Array]) -> None:
         self.scaled, self.spans = scaled, spans
         self.sizes = [Q.shape[1] for Q in spans]
         self.owner = np.repeat(np.arange(len(spans)), self.sizes)
-        #: Samples in the coordinates of all faces, side by side (n, sum of sizes).
-        self.samples = scaled.X @ np.hstack(spans) if spans else scaled.X[:, :0]
-        #: Hyperplanes that do not contain the face, (n, m).
+        #: Rows in the coordinates of all faces, side by side (N, sum of sizes).
+        self.rows = scaled.X @ np.hstack(spans) if spans else scaled.X[:, :0]
+        #: Hyperplanes that do not contain the face, (N, m).
         norms = np.linalg.norm(scaled.X, axis=1)[:, None]
-        self.crosses = self._sum(self.samples**2) > 1e-20 * norms**2
+        self.crosses = self._sum(self.rows**2) > 1e-20 * norms**2
+        c = scaled.Y.shape[1]
+        #: Means of the samples' rows, which the linear term sees.
+        self.means = (
+            scaled.means[: len(scaled.Y)]
+            if scaled.skip is not None
+            else np.zeros((len(scaled.Y), 0))
+        )
+        #: Weight of half the square of each entry of theta.
+        self.decay = np.concatenate(
+            [
+                np.full(len(self.owner) + len(spans) * c, scaled.beta),
+                np.full(self.means.shape[1] * c, scaled.skip or 0.0),
+            ]
+        )
 
     @classmethod
     def through(
-        cls, scaled: ScaledProblem, first: Array, second: Array, tolerance: float
+        cls,
+        scaled: ScaledProblem,
+        first: Array,
+        second: Array,
+        linear: Array,
+        tolerance: float,
     ) -> tuple[_Faces, Array]:
         """Return the faces that neurons lie on up to a tolerance, and the point."""
         X = scaled.X
@@ -154,60 +180,81 @@ class _Faces:
             face = null_space(X[on], rcond=1e-6) if on.any() else np.eye(X.shape[1])
             spans.append(face if face.shape[1] else np.eye(X.shape[1]))
         a = [Q.T @ u for Q, u in zip(spans, first.T, strict=True)]
-        return cls(scaled, spans), np.concatenate([*a, second.ravel()])
+        return cls(scaled, spans), np.concatenate([*a, second.ravel(), linear.ravel()])
 
     def _sum(self, columns: Array) -> Array:
-        """Add up the columns (n, sum of sizes) of each neuron."""
+        """Add up the columns (N, sum of sizes) of each neuron."""
         starts = np.cumsum([0, *self.sizes[:-1]])
         return np.add.reduceat(columns, starts, axis=1) if self.sizes else columns
 
-    def split(self, theta: Array) -> tuple[Array, Array]:
-        """Return all a, and v (m, c)."""
+    def split(self, theta: Array) -> tuple[Array, Array, Array]:
+        """Return all a, v (m, c) and the linear term (r or 0, c)."""
         total = len(self.owner)
-        return theta[:total], theta[total:].reshape(len(self.spans), -1)
+        c = self.scaled.Y.shape[1]
+        end = total + len(self.spans) * c
+        return (
+            theta[:total],
+            theta[total:end].reshape(-1, c),
+            theta[end:].reshape(-1, c),
+        )
 
     def layers(self, theta: Array) -> tuple[Array, Array]:
         """Return first (r, m) and second layer (m, c)."""
-        a, v = self.split(theta)
+        a, v, _ = self.split(theta)
         parts = np.split(a, np.cumsum(self.sizes)[:-1])
         u = [Q @ x for Q, x in zip(self.spans, parts, strict=True)]
         return np.column_stack(u), v
 
     def inner(self, theta: Array) -> Array:
-        """Return ``X u_j`` (n, m)."""
-        return self._sum(self.samples * theta[: len(self.owner)])
+        """Return ``X u_j`` (N, m)."""
+        return self._sum(self.rows * theta[: len(self.owner)])
+
+    def _pool(self, rows: Array) -> Array:
+        """Return means over the patches of the samples, without anchor points."""
+        return self.scaled.pool(rows)[: len(self.scaled.Y)]
 
     def value(self, theta: Array) -> float:
         """Return (NN) at a point."""
-        residual = np.maximum(self.inner(theta), 0.0) @ self.split(theta)[1]
-        residual -= self.scaled.Y
-        return 0.5 * float(np.sum(residual**2) + self.scaled.beta * theta @ theta)
+        _, v, linear = self.split(theta)
+        hidden = self._pool(self.scaled.activation(self.inner(theta)))
+        predictions = hidden @ v + self.means @ linear
+        loss = self.scaled.loss_value(predictions)
+        return loss + 0.5 * float(np.sum(self.decay * theta * theta))
 
     def derivatives(self, theta: Array) -> tuple[Array, Array]:
         """Return gradient and Hessian on the cells that a point lies in."""
-        v = self.split(theta)[1]
+        scaled = self.scaled
+        n, c = scaled.Y.shape
+        _, v, linear = self.split(theta)
         inner = self.inner(theta)
-        hidden = np.maximum(inner, 0.0)
-        features = self.samples * (inner > 0.0)[:, self.owner]
-        residual = hidden @ v - self.scaled.Y
-        gradient = np.concatenate(
-            [
-                np.sum(features * (residual @ v.T)[:, self.owner], axis=0),
-                (hidden.T @ residual).ravel(),
-            ]
-        )
-        aa = (features.T @ features) * (v @ v.T)[np.ix_(self.owner, self.owner)]
-        vv = np.kron(hidden.T @ hidden, np.eye(v.shape[1]))
-        # d2/da_j dv_l = H_j^T (H_l a_l) v_j^T, plus H_j^T E where j == l.
-        av = np.einsum("pl,po->plo", features.T @ hidden, v[self.owner])
-        av[np.arange(len(self.owner)), self.owner] += features.T @ residual
-        av = av.reshape(len(self.owner), v.size)
-        hessian = np.block([[aa, av], [av.T, vv]])
-        hessian[np.diag_indices_from(hessian)] += self.scaled.beta
-        return gradient + self.scaled.beta * theta, hessian
+        hidden = self._pool(scaled.activation(inner))
+        slopes = scaled.activation.slopes(inner)
+        features = self._pool(self.rows * slopes[:, self.owner])
+        predictions = hidden @ v + self.means @ linear
+        slope = scaled.loss.gradient(predictions, scaled.Y, scaled.weight)
+        # d f_ko / d theta, a block a sample and output.
+        jacobian = np.zeros((n, c, len(theta)))
+        total = len(self.owner)
+        jacobian[:, :, :total] = features[:, None, :] * v[self.owner].T
+        beside = np.hstack([hidden, self.means])
+        for o in range(c):
+            jacobian[:, o, total + o :: c] = beside
+        gradient = np.tensordot(slope, jacobian, 2)
+        curvature = scaled.loss.curvature(predictions, scaled.Y, scaled.weight)
+        curved = np.einsum("kop,kpt->kot", curvature, jacobian)
+        flat = (n * c, len(theta))
+        hessian = jacobian.reshape(flat).T @ curved.reshape(flat)
+        # d2 f / da_j dv_j: the only part of f that is not linear on a cell.
+        mixed = features.T @ slope
+        rows = np.repeat(np.arange(total), c)
+        columns = total + (self.owner[:, None] * c + np.arange(c)).ravel()
+        hessian[rows, columns] += mixed.ravel()
+        hessian[columns, rows] += mixed.ravel()
+        hessian[np.diag_indices_from(hessian)] += self.decay
+        return gradient + self.decay * theta, hessian
 
     def kinks(self, theta: Array, step: Array, largest: float) -> list[Any]:
-        """Return (length, neuron, sample) where a step meets hyperplanes, in order."""
+        """Return (length, neuron, row) where a step meets hyperplanes, in order."""
         here, along = self.inner(theta), self.inner(step)
         with np.errstate(divide="ignore", invalid="ignore"):
             length = -here / along
@@ -218,8 +265,8 @@ class _Faces:
         return [(length[k, j], j, k) for k, j in pairs]
 
     def restrict(self, theta: Array, j: int, k: int) -> tuple[_Faces, Array]:
-        """Put neuron j on the hyperplane of sample k; drop it if nothing is left."""
-        a, v = self.split(theta)
+        """Put neuron j on the hyperplane of row k; drop it if nothing is left."""
+        a, v, linear = self.split(theta)
         parts = np.split(a, np.cumsum(self.sizes)[:-1])
         Q = self.spans[j]
         inside = null_space((self.scaled.X[k] @ Q)[None, :])
@@ -228,7 +275,8 @@ class _Faces:
         if not inside.shape[1]:
             del spans[j], parts[j]
             v = np.delete(v, j, axis=0)
-        return _Faces(self.scaled, spans), np.concatenate([*parts, v.ravel()])
+        point = np.concatenate([*parts, v.ravel(), linear.ravel()])
+        return _Faces(self.scaled, spans), point
 
 
 def _newton(faces: _Faces, theta: Array, damping: float) -> tuple[_Faces, Array, bool]:

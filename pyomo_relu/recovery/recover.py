@@ -97,8 +97,39 @@ def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
     second = np.vstack([np.empty((0, program.n_outputs)), *(v for _, v in neurons)])
     kept = first.any(axis=0) & second.any(axis=1)
     layers = scaled.to_user(first[:, kept], second[kept])
-    network = ReLUNetwork(*layers).balance()
+    skip = scaled.linear_to_user(_linear_term(model, program))
+    network = ReLUNetwork.of_problem(program.problem, *layers, skip=skip).balance()
     return improve_network(program.problem, network) if improve else network
+
+
+def _linear_term(model: Any, program: NetworkProgram) -> Array:
+    """Return the linear term (r, c) of a solved model, scaled; (0, c) without one."""
+    scaled = program.problem.scaled
+    shape = (scaled.rank, program.n_outputs)
+    if scaled.skip is None:
+        return np.zeros((0, shape[1]))
+    variables = model.component("linear_term")
+    if variables is not None:
+        numbers = [term.value for term in variables.values()]
+    elif scaled.skip:
+        # At the optimum of the inner minimisation C = -X^T Z / gamma.
+        gradients = model.linear_gradient.values()
+        numbers = [
+            None if g.value is None else -g.value / scaled.skip for g in gradients
+        ]
+    else:
+        scale = scaled.objective_scale
+        suffix = model.dual
+        numbers = [
+            suffix[row] / scale if row in suffix else None
+            for row in model.linear_row.values()
+        ]
+    if any(number is None for number in numbers):
+        raise SolverError(
+            "the linear term of the model has no values: solve the model before its "
+            "network is recovered."
+        )
+    return np.array(numbers, dtype=float).reshape(shape)
 
 
 @dataclass

@@ -494,7 +494,7 @@ def _claims_optimum(results: Results) -> bool:
 
 
 def _rank(results: Results) -> int:
-    return int(results.solution_status)
+    return int(results.solution_status.value)
 
 
 def _outcome(results: Results, trouble: str) -> str:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pyomo_relu.activations import ReLU
 from pyomo_relu.arrangement import enumerate_cells
 from pyomo_relu.certificates import bound_rho, rho
 from pyomo_relu.certificates.faces import maximum_over_cone
@@ -77,7 +78,7 @@ def test_the_cheap_tests_never_undercut_the_exact_one(seed):
     rng = np.random.default_rng(seed)
     X, Z = rng.normal(size=(8, 3)), rng.normal(size=(8, 2))
     cells = enumerate_cells(X)
-    context = rho._CellMaps(cells, X, Z, np.eye(3))
+    context = rho._CellMaps(cells, X, Z, np.eye(3), ReLU())
     everything = np.arange(len(cells))
     J = context.maps(everything)
     cheap = np.minimum(
@@ -97,7 +98,7 @@ def test_maps_are_the_sums_over_active_samples():
     X[2], X[4], X[5] = -2.0 * X[1], 0.0, 3.0 * X[1]
     Z = rng.normal(size=(7, 2))
     cells = enumerate_cells(X)
-    context = rho._CellMaps(cells, X, Z, np.eye(3))
+    context = rho._CellMaps(cells, X, Z, np.eye(3), ReLU())
     for i, mask in enumerate(cells.masks):
         np.testing.assert_allclose(
             context.maps(np.array([i]))[0], X[mask].T @ Z[mask], atol=1e-12

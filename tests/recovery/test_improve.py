@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyomo_relu.losses import Huber
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.recovery import improve, improve_network
+
+NO_LINEAR_TERM = np.zeros((0, 2))
 
 
 @settings(max_examples=15, deadline=None)
@@ -29,7 +32,9 @@ def test_derivatives_match_differences(seed):
     x = problem.scaled.X[0]
     first[:, 1] -= x * (x @ first[:, 1]) / (x @ x)
     second = rng.normal(size=(3, 2))
-    faces, theta = improve._Faces.through(problem.scaled, first, second, 1e-8)
+    faces, theta = improve._Faces.through(
+        problem.scaled, first, second, NO_LINEAR_TERM, 1e-8
+    )
     assert faces.sizes == [3, 2, 3]
     gradient, hessian = faces.derivatives(theta)
     steps = 1e-6 * np.eye(len(theta))
@@ -42,11 +47,65 @@ def test_derivatives_match_differences(seed):
     np.testing.assert_allclose(hessian, curvature, atol=1e-8)
 
 
+@pytest.mark.parametrize("loss", ["squared", Huber(0.4), "logistic"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu(0.3)", "absolute"])
+def test_derivatives_of_every_smooth_program(loss, activation):
+    rng = np.random.default_rng(3)
+    Y = (
+        np.eye(2)[rng.integers(0, 2, 6)]
+        if loss == "logistic"
+        else rng.normal(size=(6, 2))
+    )
+    problem = TrainingProblem(
+        rng.normal(size=(6, 3, 2)),
+        Y,
+        0.1,
+        loss=loss,
+        activation=activation,
+        bias=True,
+        skip=0.7,
+        sample_weight=rng.uniform(0.5, 2.0, 6),
+        anchors=rng.normal(size=(2, 3, 2)),
+    )
+    scaled = problem.scaled
+    faces, theta = improve._Faces.through(
+        scaled,
+        rng.normal(size=(3, 2)),
+        rng.normal(size=(2, 2)),
+        rng.normal(size=(3, 2)),
+        1e-8,
+    )
+    gradient, hessian = faces.derivatives(theta)
+    steps = 1e-6 * np.eye(len(theta))
+    slopes = [(faces.value(theta + h) - faces.value(theta - h)) / 2e-6 for h in steps]
+    np.testing.assert_allclose(gradient, slopes, atol=1e-7)
+    curvature = [
+        (faces.derivatives(theta + h)[0] - faces.derivatives(theta - h)[0]) / 2e-6
+        for h in steps
+    ]
+    np.testing.assert_allclose(hessian, curvature, atol=1e-6)
+    # The value in scaled units is the objective of the network in the user's.
+    skip = scaled.linear_to_user(faces.split(theta)[2])
+    network = ReLUNetwork.of_problem(
+        problem, *scaled.to_user(*faces.layers(theta)), skip=skip
+    )
+    balanced = network.balance()
+    F = balanced.predict(problem.X)
+    expected = problem.loss_value(F) + 0.5 * 0.7 * np.sum(skip**2)
+    _, v, _ = faces.split(theta)
+    u = faces.layers(theta)[0]
+    squares = np.sum(u**2) + np.sum(v**2)
+    expected += 0.5 * problem.beta * squares * scaled.y_scale / scaled.x_scale
+    assert faces.value(theta) * scaled.objective_scale == pytest.approx(expected)
+
+
 def test_restricting_a_neuron_keeps_the_point_on_the_hyperplane():
     rng = np.random.default_rng(0)
     problem = TrainingProblem(rng.normal(size=(6, 3)), rng.normal(size=(6, 2)), 0.1)
     first, second = rng.normal(size=(3, 2)), rng.normal(size=(2, 2))
-    faces, theta = improve._Faces.through(problem.scaled, first, second, 0.0)
+    faces, theta = improve._Faces.through(
+        problem.scaled, first, second, NO_LINEAR_TERM, 0.0
+    )
     for dimension, k in [(2, 0), (1, 3), (0, 5)]:
         faces, theta = faces.restrict(theta, 1, k)
         assert faces.sizes == ([3, dimension] if dimension else [3])
