@@ -115,6 +115,8 @@ class Capability:
         >>> CAPABILITIES["highs"].refusal(model_content(m))
         'it takes integer variables in linear models only'
         """
+        if content.objectives > 1:
+            return "it takes one objective; deactivate all but one"
         for kind in content.other:
             if kind not in self.other:
                 return f"it takes no {kind}"
@@ -220,7 +222,10 @@ CAPABILITIES: dict[str, Capability] = {
             },
             # It adds this to the Hessian of a QP; with its own 1e-7 it calls unbounded
             # programs optimal.
-            settings={"qp_regularization_value": 1e-9},
+            settings={
+                "qp_regularization_value": 1e-9,
+                "qp_iteration_limit": 100_000,
+            },
             # Its active-set method for QPs ends within about 1.5 steps a variable, or
             # may go in circles.
             unnamed={"qp_iteration_limit": 3_000},

@@ -20,10 +20,10 @@ from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import TerminationCondition
 
 from pyomo_relu.errors import InputError, SolverError
+from pyomo_relu.interrupts import deferred_interrupt
 from pyomo_relu.solvers.conic_form import ConicForm
 from pyomo_relu.solvers.conic_solver import ConicAnswer, ConicSolver, ConicSolverConfig
 from pyomo_relu.solvers.interface import package_availability, package_version
-from pyomo_relu.solvers.interrupts import deferred_interrupt
 from pyomo_relu.solvers.settings import chosen_iteration_limit, refuse_unknown_settings
 
 __all__ = ["DEFAULT_SETTINGS", "Clarabel"]

@@ -60,6 +60,8 @@ class ModelContent:
         program none are counted.
     objective : {"none", "linear", "quadratic", "nonlinear"}
         Degree of the objective.
+    objectives : int
+        How many are active.
     linear_rows, quadratic_rows, nonlinear_rows : int
         Constraints by degree, without those that cones of vectors consist of.
     cones : dict of str to ConeCount
@@ -82,6 +84,7 @@ class ModelContent:
     nonlinear_rows: int
     cones: dict[str, ConeCount]
     other: tuple[str, ...] = ()
+    objectives: int = 1
     form: ConicForm | None = field(default=None, repr=False)
     obstacle: str = ""
 
@@ -219,8 +222,9 @@ def _walked(model: Any, cones: dict[str, ConeCount], obstacle: str) -> ModelCont
             degrees[degree] += 1
         if degree != "linear":
             nonlinear.update(members)
-    objective = "none"
+    objective, objectives = "none", 0
     for data in model.component_data_objects(Objective, active=True):
+        objectives += 1
         objective, members = _read(data.expr, f"objective '{data.name}'")
         variables.update(members)
         if objective != "linear":
@@ -235,6 +239,7 @@ def _walked(model: Any, cones: dict[str, ConeCount], obstacle: str) -> ModelCont
         nonlinear_rows=degrees["nonlinear"],
         cones=cones,
         other=tuple(sorted(ctype.__name__ for ctype in unknown)),
+        objectives=objectives,
         obstacle=obstacle,
     )
 

@@ -27,10 +27,10 @@ from pyomo.repn.plugins.nl_writer import NLWriter
 from pyomo.solvers.amplfunc_merge import amplfunc_merge
 
 from pyomo_relu.errors import InputError, PyomoReluError, SolverError
+from pyomo_relu.interrupts import deferred_interrupt
 from pyomo_relu.solvers.errors import UnsupportedModelError
 from pyomo_relu.solvers.executable import working_directory
 from pyomo_relu.solvers.interface import iteration_limit_entry
-from pyomo_relu.solvers.interrupts import deferred_interrupt
 from pyomo_relu.solvers.point_loader import PointLoader
 from pyomo_relu.solvers.point_solver import (
     SOLVED,

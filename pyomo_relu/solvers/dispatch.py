@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyomo.common.errors import InfeasibleConstraintException
+import highspy
+from pyomo.common.errors import InfeasibleConstraintException, PyomoException
 from pyomo.contrib.solver.common.base import LegacySolverWrapper, SolverBase
 from pyomo.contrib.solver.common.factory import SolverFactory
 from pyomo.contrib.solver.common.results import (
@@ -18,8 +19,11 @@ from pyomo.contrib.solver.common.results import (
 )
 from pyomo.contrib.solver.common.solution_loader import NoSolutionSolutionLoader
 from pyomo.contrib.solver.common.util import (
+    NoDualsError,
     NoFeasibleSolutionError,
     NoOptimalSolutionError,
+    NoReducedCostsError,
+    NoSolutionError,
 )
 
 from pyomo_relu.cones import cone_data_objects
@@ -27,9 +31,11 @@ from pyomo_relu.cones.membership import replace_first
 from pyomo_relu.errors import (
     InputError,
     InputTypeError,
+    PyomoReluError,
     SolverError,
     UnsupportedConeError,
 )
+from pyomo_relu.interrupts import noticing_interrupts
 from pyomo_relu.solvers.capability import (
     ALIASES,
     CAPABILITIES,
@@ -57,6 +63,13 @@ _FAILURES = {
     TerminationCondition.minStepLength,
     TerminationCondition.iterationLimit,
 }
+#: What solvers raise that have no duals, or none of this model.
+_NO_MULTIPLIERS = (
+    NoDualsError,
+    NoReducedCostsError,
+    NoSolutionError,
+    NotImplementedError,
+)
 #: Relative to 1 + |objective|: a "solved" convex program with a larger gap is not.
 _GAP_TOLERANCE = 1e-4
 #: Largest violation of a point that is called optimal, relative to the data.
@@ -249,7 +262,7 @@ class _Run:
         self.options = dict(options)
         self.load = self.options.pop("load_solutions", True)
         self.complain = self.options.pop("raise_exception_on_nonoptimal_result", True)
-        self.time_limit = self.options.pop("time_limit", None)
+        self.time_limit = _read_time_limit(self.options.pop("time_limit", None))
         self.begin = time.perf_counter()
         self.attempts: list[Attempt] = []
 
@@ -386,7 +399,10 @@ class _Run:
                 raise InputError(
                     f"solver '{interface.name}' has no iteration limit; set time_limit"
                 )
-        own.update(self.options.get("solver_options") or {})
+        given = self.options.get("solver_options") or {}
+        if given and capability is not None and capability.name == "highs":
+            _check_highs_settings(given)
+        own.update(given)
         if own:
             settings["solver_options"] = own
         left = self._time_left()
@@ -414,11 +430,24 @@ class _Run:
             if content is not None and content.form is not None:
                 return interface.solve_form(content.form, **options)
             return interface.solve(self.model, **options)
-        try:
-            results = interface.solve(self.model, **options)
-        except InfeasibleConstraintException as error:
-            return _infeasible(self.model, error)
-        if results.solution_loader.get_number_of_solutions():
+        # HiGHS and SCIP catch Ctrl-C, and return as if they had failed.
+        with noticing_interrupts() as interrupted:
+            try:
+                results = interface.solve(self.model, **options)
+            except InfeasibleConstraintException as error:
+                return _infeasible(self.model, error)
+            except (PyomoReluError, PyomoException):
+                raise
+            except Exception as error:
+                if interrupted():
+                    raise KeyboardInterrupt from error
+                raise SolverError(
+                    f"solver '{interface.name}' failed without an answer: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        if interrupted():
+            raise KeyboardInterrupt
+        if results.solution_status != SolutionStatus.noSolution:
             form = None if content is None else content.form
             check = check_solution(self.model, results, form=form)
             info = results.extra_info
@@ -445,11 +474,10 @@ class _Run:
         if "warning" in info and info.warning:
             return str(info.warning)
         gap = info.gap if "gap" in info else None
-        convex = content is not None and content.form is not None
-        if _claims_optimum(results) and convex and gap is not None:
+        if _claims_optimum(results) and gap is not None:
             scale = 1.0 + abs(results.incumbent_objective or 0.0)
             if abs(gap) > _GAP_TOLERANCE * scale:
-                return f"calls a point optimal whose duality gap is {gap:.2g}"
+                return f"it calls a point optimal whose duality gap is {gap:.2g}"
         return ""
 
     def _finish(
@@ -485,8 +513,47 @@ class _Run:
             )
         if results.solution_status != SolutionStatus.optimal:
             logger.warning("%s: %s; its point is loaded", self.model.name, message)
-        results.solution_loader.load_solution()
+        results.solution_loader.load_vars()
+        try:
+            results.solution_loader.load_import_suffixes()
+        except _NO_MULTIPLIERS as error:
+            # The Suffix is empty then, as it has to be with integer variables.
+            logger.info("%s gives no multipliers: %s", results.solver_name, error)
         return results
+
+
+def _read_time_limit(limit: Any) -> float | None:
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)):
+        raise InputTypeError(f"time_limit must be a number of seconds; got {limit!r}")
+    if not limit >= 0.0:
+        raise InputError(f"time_limit must not be negative; got {limit!r}")
+    return float(limit)
+
+
+def _check_highs_settings(settings: dict[str, Any]) -> None:
+    """Refuse what HiGHS does not know; Pyomo's interface passes over it.
+
+    Raises
+    ------
+    InputError
+        A name or a value is not one of HiGHS's.
+    """
+    probe = highspy.Highs()
+    probe.setOptionValue("output_flag", False)
+    for name, setting in settings.items():
+        status, default = probe.getOptionValue(name)
+        if status != highspy.HighsStatus.kOk:
+            raise InputError(
+                f"HiGHS has no setting {name!r}; see the list of its options, for "
+                f"example 'primal_feasibility_tolerance'"
+            )
+        if probe.setOptionValue(name, setting) != highspy.HighsStatus.kOk:
+            raise InputError(
+                f"{setting!r} does not fit HiGHS's setting {name!r}, whose default is "
+                f"{default!r}"
+            )
 
 
 def _claims_optimum(results: Results) -> bool:

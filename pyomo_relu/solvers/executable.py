@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pyomo_relu.errors import InputError, SolverError
-from pyomo_relu.solvers.interrupts import deferred_interrupt
+from pyomo_relu.interrupts import deferred_interrupt
 
 __all__ = ["Run", "banner_version", "run", "working_directory"]
 

@@ -31,7 +31,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from pyomo_relu.solvers.convexity import CURVATURE_TOLERANCE
+from pyomo_relu.solvers.convexity import CURVATURE_TOLERANCE, natural_units
 
 __all__ = ["ConeVector", "Inequalities", "QuadraticForm", "cone_vector"]
 
@@ -147,12 +147,20 @@ def cone_vector(form: QuadraticForm, known: Inequalities) -> ConeVector | None:
     >>> np.abs(vector.matrix).tolist(), vector.constant.tolist()
     ([[0.0, 1.0], [1.0, 0.0]], [0.0, 0.0])
     """
-    values, vectors = _spectrum(form.Q)
-    largest = np.abs(values).max(initial=0.0)
-    if (values < -CURVATURE_TOLERANCE * largest).any():
+    # In units in which the diagonal is one: variables of other sizes count as much, and
+    # the signs of the eigenvalues stay (Sylvester's law of inertia).
+    units = natural_units(form.Q)
+    scaled = sp.csr_array(sp.diags_array(1.0 / units) @ form.Q) @ sp.diags_array(
+        1.0 / units
+    )
+    values, vectors = _spectrum(sp.csr_array(scaled))
+    if (values < -CURVATURE_TOLERANCE).any():
         return _one_nappe(form, known)
-    kept = values > CURVATURE_TOLERANCE * largest
-    return _sum_of_squares(form, values[kept], sp.csr_array(vectors[:, kept]))
+    kept = values > len(values) * np.finfo(float).eps
+    vector = _sum_of_squares(
+        form._replace(q=form.q / units), values[kept], sp.csr_array(vectors[:, kept])
+    )
+    return ConeVector(vector.matrix * units, vector.constant)
 
 
 def _spectrum(Q: sp.csr_array) -> tuple[np.ndarray, sp.csc_array]:
@@ -207,27 +215,25 @@ def _sum_of_squares(
 def _one_nappe(form: QuadraticForm, known: Inequalities) -> ConeVector | None:
     """Return the cone of an indefinite form of which one nappe is left."""
     Q = form.Q.toarray()
-    # The homogeneous coordinate is 1 / unit: its diagonal entry gets the size of Q.
-    unit = math.sqrt(np.abs(Q).max() / abs(form.r)) if form.r else 1.0
     k = len(Q)
     M = np.empty((k + 1, k + 1))
-    M[0, 0] = form.r * unit**2
-    M[0, 1:] = M[1:, 0] = 0.5 * unit * form.q
+    M[0, 0] = form.r
+    M[0, 1:] = M[1:, 0] = 0.5 * form.q
     M[1:, 1:] = Q
-    values, vectors = np.linalg.eigh(M)
+    units = natural_units(sp.csr_array(M))
+    values, vectors = np.linalg.eigh(M / np.outer(units, units))
     threshold = CURVATURE_TOLERANCE * np.abs(values).max()
     if values[0] >= -threshold or values[1] < -threshold:
         return None
-    W = known.among(form.columns)
-    W[:, 0] *= unit
+    W = known.among(form.columns) / units
     orientation = _orientation(W, values, vectors, threshold)
     if orientation == 0.0:
         return None
     positive = values > threshold
     root = np.sqrt(np.append(-values[0], values[positive]))
     directions = np.column_stack([orientation * vectors[:, 0], vectors[:, positive]])
-    matrix = root[:, None] * directions.T
-    return ConeVector(matrix[:, 1:], matrix[:, 0] / unit)
+    matrix = root[:, None] * directions.T * units
+    return ConeVector(matrix[:, 1:], matrix[:, 0])
 
 
 def _orientation(
@@ -238,8 +244,8 @@ def _orientation(
     kernel, roots = vectors[:, ~regular], np.sqrt(np.abs(values[regular]))
     one = kernel[0]
     if one @ one > _NAPPE_TOLERANCE:
-        # The homogeneous coordinate is 1 and may be added; here that is the only way
-        # into the range.
+        # The homogeneous coordinate is positive and may be added; here that is the
+        # only way into the range.
         missing = -(W @ kernel) @ one / (one @ one)
         W[:, 0] += np.maximum(missing, 0.0)
     else:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from pyomo.contrib.solver.common.base import (
@@ -23,6 +20,7 @@ from pyomo.contrib.solver.common.results import (
 )
 
 from pyomo_relu.errors import SolverError
+from pyomo_relu.interrupts import noticing_interrupts
 
 __all__ = [
     "LinearSolver",
@@ -262,33 +260,3 @@ def _advice(ended: TerminationCondition) -> str:
             "and in no square of the objective."
         )
     return ""
-
-
-@contextmanager
-def noticing_interrupts() -> Iterator[Callable[[], bool]]:
-    """Tell whether Ctrl-C came, also where a solver caught the exception.
-
-    Outside the main thread, where Python delivers no signals, this does nothing.
-
-    Yields
-    ------
-    callable
-        Whether it came.
-    """
-    came: list[int] = []
-    previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(
-        previous
-    ):
-        yield lambda: False
-        return
-
-    def notice(number: int, frame: Any) -> None:
-        came.append(number)
-        previous(number, frame)
-
-    signal.signal(signal.SIGINT, notice)
-    try:
-        yield lambda: bool(came)
-    finally:
-        signal.signal(signal.SIGINT, previous)

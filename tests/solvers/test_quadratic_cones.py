@@ -181,3 +181,57 @@ def test_at_the_apex_there_is_no_dual():
     results = solve(m)
     assert results.incumbent_objective == pytest.approx(0.0, abs=1e-6)
     assert np.isnan(results.solution_loader.get_duals()[m.c])
+
+
+def badly_scaled(name):
+    """Models whose quadratic terms differ by ten orders of magnitude, and optima."""
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(), pyo.Var()
+    if name == "thin double cone":
+        m.y.setlb(0)
+        m.y.setub(1e6)
+        m.c = pyo.Constraint(expr=m.x**2 <= (1e-5 * m.y) ** 2)
+        m.o = pyo.Objective(expr=m.x, sense=pyo.maximize)
+        return m, 10.0
+    if name == "flat ellipse":
+        m.c = pyo.Constraint(expr=1e6 * m.x**2 + 1e-4 * m.y**2 <= 1)
+        m.o = pyo.Objective(expr=m.y, sense=pyo.maximize)
+        return m, 100.0
+    if name == "ellipse beside its box":
+        m.y.setlb(1e5)
+        m.c = pyo.Constraint(expr=m.x**2 + (m.y / 1e5) ** 2 <= 0.01)
+        m.o = pyo.Objective(expr=m.x)
+        return m, None
+    m.y.setlb(0)
+    m.y.setub(1e5)
+    m.c = pyo.Constraint(expr=m.x**2 + (m.y / 1e5) ** 2 <= 0.01)
+    m.o = pyo.Objective(expr=m.y, sense=pyo.maximize)
+    return m, 1e4
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["thin double cone", "flat ellipse", "ellipse beside its box", "ellipse in a box"],
+)
+def test_small_terms_count(name):
+    m, optimum = badly_scaled(name)
+    results = solve(
+        m, "clarabel", load_solutions=False, raise_exception_on_nonoptimal_result=False
+    )
+    if optimum is None:
+        assert results.termination_condition.name == "provenInfeasible"
+    else:
+        assert results.incumbent_objective == pytest.approx(optimum, rel=1e-6)
+
+
+def test_small_negative_terms_count():
+    m = pyo.ConcreteModel()
+    m.x, m.y = pyo.Var(), pyo.Var(bounds=(-1e4, 1e4))
+    m.c = pyo.Constraint(expr=1e5 * m.x**2 - 1e-5 * m.y**2 <= 1)
+    m.o = pyo.Objective(expr=m.x)
+    with pytest.raises(UnsupportedModelError, match=r"'c'.*recognised as convex"):
+        compile_conic(m)
+    m.c.deactivate()
+    m.o.set_value(1e5 * m.x**2 - 1e-5 * m.y**2 - m.x)
+    with pytest.raises(UnsupportedModelError, match=r"'o' is not convex"):
+        compile_conic(m)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pyomo.environ as pyo
 import pytest
 from pyomo.contrib.solver.common.results import TerminationCondition
 from pyomo.contrib.solver.common.util import NoOptimalSolutionError
+from pyomo.contrib.solver.solvers.highs import Highs
 
 from pyomo_relu import (
     CompletelyPositiveCone,
@@ -455,3 +458,73 @@ def test_the_values_are_loaded_and_stay_when_not_asked_for():
     solve(m)
     assert m.x[1].value == pytest.approx(1.5)
     assert dispatch.solve is solve
+
+
+@pytest.mark.parametrize("build", [milp, small_nonconvex])
+def test_a_suffix_of_a_solver_without_duals_stays_empty(build):
+    m = build()
+    m.dual = pyo.Suffix(direction=pyo.Suffix.IMPORT)
+    m.rc = pyo.Suffix(direction=pyo.Suffix.IMPORT)
+    results = solve(m)
+    assert results.incumbent_objective == pytest.approx(OPTIMA[build], abs=1e-5)
+    assert m.x[1].value is not None
+    if results.solver_name in ("highs", "scip_direct"):
+        assert len(m.dual) == len(m.rc) == 0
+
+
+@pytest.mark.parametrize("solver", [None, "highs"])
+def test_ctrl_c_that_a_solver_catches_is_no_failure(monkeypatch, solver):
+    """HiGHS's interface catches the exception, and returns an error."""
+    calls = []
+
+    def interrupted(self, model, **options):
+        calls.append(self.name)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("model status is not available") from None
+
+    monkeypatch.setattr(Highs, "solve", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        solve(lp(), solver)
+    assert calls == ["highs"]
+
+
+def test_the_gap_of_a_named_conic_solver_is_looked_at(monkeypatch):
+    def anywhere(self, form, config):
+        return ConicAnswer(
+            "Solved",
+            TerminationCondition.convergenceCriteriaSatisfied,
+            np.full(len(form.c), 3.0),
+            np.zeros(len(form.b)),
+            has_point=True,
+        )
+
+    monkeypatch.setattr(Clarabel, "minimise", anywhere)
+    results = solve(lp(), "clarabel", refine=False)
+    assert results.extra_info.gap == pytest.approx(6.0)
+    assert "gap" in str(results.extra_info.warning)
+    assert solve(lp(), ["clarabel", "highs"], refine=False).solver_name == "highs"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"primal_feasibility_tolerence": 1e-9}, {"primal_feasibility_tolerance": "abc"}],
+)
+def test_settings_that_highs_does_not_have_are_refused(settings):
+    with pytest.raises(InputError, match="HiGHS"):
+        solve(lp(), "highs", solver_options=settings)
+
+
+def test_two_objectives_are_refused_at_once():
+    m = lp()
+    m.second = pyo.Objective(expr=m.x[0])
+    for solver in (None, "highs", "clarabel"):
+        with pytest.raises(UnsupportedModelError, match="objective"):
+            solve(m, solver)
+
+
+@pytest.mark.parametrize(("limit", "error"), [("x", TypeError), (-1, InputError)])
+def test_time_limits_are_checked(limit, error):
+    with pytest.raises(error, match="time_limit"):
+        solve(lp(), time_limit=limit)

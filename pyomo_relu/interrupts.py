@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["deferred_interrupt"]
+__all__ = ["deferred_interrupt", "noticing_interrupts"]
 
 
 @contextmanager
@@ -56,3 +56,33 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(signal.SIGINT, previous)
     if came:
         signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def noticing_interrupts() -> Iterator[Callable[[], bool]]:
+    """Tell whether Ctrl-C came, also where a solver caught the exception.
+
+    Outside the main thread, where Python delivers no signals, this does nothing.
+
+    Yields
+    ------
+    callable
+        Whether it came.
+    """
+    came: list[int] = []
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(
+        previous
+    ):
+        yield lambda: False
+        return
+
+    def notice(number: int, frame: Any) -> None:
+        came.append(number)
+        previous(number, frame)
+
+    signal.signal(signal.SIGINT, notice)
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGINT, previous)
