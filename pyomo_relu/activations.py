@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Activation:
+@dataclass(frozen=True, eq=False)
+class Activation(ABC):
     """A function of one variable with a slope on each side of zero.
+
+    Two of them with the same slopes are equal.
 
     Attributes
     ----------
@@ -41,6 +44,14 @@ class Activation:
 
     negative: float
     positive: float = 1.0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Activation):
+            return NotImplemented
+        return (self.negative, self.positive) == (other.negative, other.positive)
+
+    def __hash__(self) -> int:
+        return hash((self.negative, self.positive))
 
     def __call__(self, values: Array) -> Array:
         """Return the function of every entry of an array of any shape."""
@@ -66,12 +77,12 @@ class Activation:
         return self.positive - self.negative
 
     @property
+    @abstractmethod
     def text(self) -> str:
         """How files name it; :func:`get_activation` reads it back."""
-        raise NotImplementedError(f"{type(self).__name__} has no name for files")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ReLU(Activation):
     """``max(t, 0)``.
 
@@ -100,7 +111,7 @@ class ReLU(Activation):
         return "relu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeakyReLU(Activation):
     """``t`` where positive, ``slope * t`` elsewhere.
 
@@ -122,6 +133,8 @@ class LeakyReLU(Activation):
             slope = float(slope)
         except (TypeError, ValueError) as error:
             raise InputTypeError(f"slope must be a number; got {slope!r}.") from error
+        except OverflowError:
+            slope = math.inf
         if not math.isfinite(slope) or slope == 1.0:
             raise InputError(
                 f"slope must be finite and not 1, which is a linear network; got "
@@ -139,7 +152,7 @@ class LeakyReLU(Activation):
         return f"leaky_relu({self.negative!r})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AbsoluteValue(Activation):
     """``|t|``; a neuron and its mirror image are the same.
 

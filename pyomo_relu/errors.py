@@ -14,6 +14,7 @@ __all__ = [
     "PyomoReluError",
     "SolverError",
     "TooManyCellsError",
+    "UnprovableModelError",
     "UnsupportedConeError",
 ]
 
@@ -51,6 +52,10 @@ class TooManyCellsError(InputError):
 
 class DegenerateDataError(PyomoReluError, ArithmeticError):
     """The data are so close to degenerate that rounding hides their structure."""
+
+
+class UnprovableModelError(InputError):
+    """No bound on a model can be proved; the message names the component."""
 
 
 class UnsupportedConeError(PyomoReluError, NotImplementedError):

@@ -97,14 +97,13 @@ class ReLUNetwork:
             )
         self.bias: Array | None = None
         if bias is not None:
-            self.bias = as_matrix(
-                bias, "bias", allow_vector=True, allow_empty=True
-            ).ravel()
-            if self.bias.shape != (self.n_neurons,):
+            column = as_matrix(bias, "bias", allow_vector=True, allow_empty=True)
+            if column.shape != (self.n_neurons, 1):
                 raise InputError(
-                    f"bias must have one number a neuron, {self.n_neurons} of them; "
-                    f"got {self.bias.size}."
+                    f"bias must be a vector of one number a neuron, {self.n_neurons} "
+                    f"of them; got shape {np.shape(bias)}."
                 )
+            self.bias = column[:, 0]
         self.skip: Array | None = None
         if skip is not None:
             self.skip = as_matrix(skip, "skip")
@@ -206,6 +205,13 @@ class ReLUNetwork:
                 outputs = outputs + self.skip[-1]
         return outputs if outputs.ndim == 2 else outputs.mean(axis=1)
 
+    def predict_points(self, problem: TrainingProblem) -> Array:
+        """Return predictions (points, c) at a problem's samples and anchor points."""
+        outputs = self.predict(problem.X)
+        if problem.anchors is None:
+            return outputs
+        return np.vstack([outputs, self.predict(problem.anchors)])
+
     def penalty(self) -> float:
         r"""Return :math:`\frac12\sum_j (|u_j|^2 + b_j^2 + |v_j|^2)`, no ``beta``."""
         return 0.5 * float(np.sum(self.stacked**2) + np.sum(self.second**2))
@@ -261,6 +267,12 @@ class ReLUNetwork:
             raise InputError(
                 "the network has a linear term, and the problem none; give the problem "
                 "skip=True."
+            )
+        constant = None if self.skip is None else self.skip[self.n_inputs :]
+        if constant is not None and constant.any() and not problem.bias:
+            raise InputError(
+                "the linear term of the network has a constant, and that of the "
+                "problem none; give the problem bias=True."
             )
 
     def balance(self) -> ReLUNetwork:
@@ -319,7 +331,7 @@ class ReLUNetwork:
 
         Neurons with a common direction ``u`` become one with the output weights
         :math:`\sum_j |u_j| v_j`: the same function, and by the triangle inequality
-        no larger penalty.
+        no larger penalty. With the absolute value u and -u are one direction.
 
         Parameters
         ----------
@@ -343,6 +355,9 @@ class ReLUNetwork:
         merged: list[Array] = []
         for j in order:
             distance = np.linalg.norm(kept - directions[j], axis=1)
+            if self.activation.is_even:
+                opposite = np.linalg.norm(kept + directions[j], axis=1)
+                distance = np.minimum(distance, opposite)
             if len(kept) and distance.min() <= tolerance:
                 merged[int(distance.argmin())] += outputs[j]
             else:

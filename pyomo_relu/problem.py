@@ -37,9 +37,11 @@ class ScaledProblem:
         spectral norm 1. Those of one point are next to each other, ``patches`` of
         them; the n samples come first, anchor points after them.
     Y : (n, c) array
-        Targets, Frobenius norm 1 for the squared loss.
+        Targets, Frobenius norm 1 (with the roots of the weights) but for
+        classification; zero where the weight is.
     weight : (n, c) array or None
-        Weights of the entries in the loss; None for ones.
+        Weights of the entries in the loss, over a power of two next to the largest;
+        None for ones.
     loss : Loss
         The loss in scaled units.
     activation : Activation
@@ -114,7 +116,12 @@ class ScaledProblem:
     @property
     def means(self) -> Array:
         """The mean row of each point (points, r): what the linear term sees."""
-        return self.pool(self.X)
+        means = self.pool(self.X)
+        if self.patches == 1:
+            return means
+        # Patches that cancel leave rounding, from which any prediction could be made.
+        noise = max(self.X.shape) * np.finfo(float).eps
+        return np.where(np.abs(means) > noise, means, 0.0)
 
     def loss_value(self, F: Array) -> float:
         """Return the loss of predictions (points, c)."""
@@ -275,11 +282,31 @@ class TrainingProblem:
                     f"allowed range is {_SMALLEST:.0e} to {_LARGEST:.0e}. Rescale the "
                     "data."
                 )
-        if not _SMALLEST <= self.scaled.beta <= _LARGEST:
-            raise InputError(
-                f"beta = {self.beta:.3g} is out of proportion to these data: divided "
-                f"by the norms of X and Y it is {self.scaled.beta:.3g}."
-            )
+        self._check_weights()
+        scaled = self.scaled
+        for name, given, number in (
+            ("beta", self.beta, scaled.beta),
+            ("skip", self.skip, scaled.skip),
+        ):
+            if given and number is not None and not _SMALLEST <= number <= _LARGEST:
+                raise InputError(
+                    f"{name} = {given:.3g} is out of proportion to these data: in "
+                    "units of the norms of X and Y and the weights it is "
+                    f"{number:.3g}."
+                )
+
+    def _check_weights(self) -> None:
+        """Refuse weights whose products no float holds."""
+        given = [w for w in (self.sample_weight, self.output_weight) if w is not None]
+        for name, pick in (("smallest", np.min), ("largest", np.max)):
+            with np.errstate(over="ignore", under="ignore"):
+                product = float(np.prod([pick(w[w > 0.0]) for w in given]))
+            if not _SMALLEST <= product <= _LARGEST:
+                raise InputError(
+                    f"the {name} weight in the loss that is not zero, that of a sample "
+                    f"times that of an output, is {product:.3g}; the allowed range is "
+                    f"{_SMALLEST:.0e} to {_LARGEST:.0e}. Rescale weights and beta."
+                )
 
     @property
     def n_samples(self) -> int:
@@ -335,6 +362,7 @@ class TrainingProblem:
             weight *= self.sample_weight[:, None]
         if self.output_weight is not None:
             weight *= self.output_weight
+        weight.flags.writeable = False
         return weight
 
     def loss_value(self, predictions: Array) -> float:
@@ -355,19 +383,26 @@ class TrainingProblem:
         full = rank == rows.shape[1]
         basis = np.eye(rank) if full else directions[:rank].T
         truncation = float(values[rank]) / x_scale if rank < len(values) else 0.0
-        y_scale = self.loss.target_scale(self.Y)
-        objective_scale = self.loss.objective_scale(y_scale)
+        Y, weight, weight_scale = self.Y, self.weight, 1.0
+        if weight is not None:
+            # A power of two, which leaves the border of a domain where it is.
+            weight_scale = float(2.0 ** np.ceil(np.log2(weight.max())))
+            weight = weight / weight_scale
+            if not self.loss.is_classification:
+                Y = np.where(weight > 0.0, Y, 0.0)
+        y_scale = self.loss.target_scale(Y if weight is None else np.sqrt(weight) * Y)
+        objective_scale = self.loss.objective_scale(y_scale) * weight_scale
         skip = self.skip
         if skip is not None:
             # C is in units of Y over X.
             skip *= (y_scale / x_scale) ** 2 / objective_scale
-        return ScaledProblem(
+        scaled = ScaledProblem(
             X=rows @ basis / x_scale,
-            Y=self.Y / y_scale,
-            weight=self.weight,
+            Y=Y / y_scale,
+            weight=weight,
             loss=self.loss.in_units(y_scale),
             activation=self.activation,
-            beta=self.beta / self.loss.beta_scale(x_scale, y_scale),
+            beta=self.beta / self.loss.beta_scale(x_scale, y_scale) / weight_scale,
             skip=skip,
             patches=self.n_patches,
             basis=basis,
@@ -377,6 +412,10 @@ class TrainingProblem:
             truncation=truncation,
             smallest=float(values[rank - 1]) / x_scale if rank else 1.0,
         )
+        for array in (scaled.X, scaled.Y, scaled.weight, scaled.basis):
+            if array is not None:
+                array.flags.writeable = False
+        return scaled
 
     def __repr__(self) -> str:
         parts = [
@@ -405,6 +444,8 @@ def _positive(value: Any, name: str) -> float:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise InputTypeError(f"{name} must be a number; got {value!r}.") from error
+    except OverflowError:
+        number = math.inf
     if not (math.isfinite(number) and number > 0.0):
         raise InputError(f"{name} must be positive and finite; got {value!r}.")
     return number
@@ -414,4 +455,4 @@ def _read_skip(skip: Any) -> float | None:
     """Return the weight of the linear term: None without, 0 unpenalised."""
     if isinstance(skip, (bool, np.bool_)):
         return 0.0 if skip else None
-    return _positive(skip, "skip")
+    return _positive(skip, "skip, unless it is True or False,")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -194,31 +194,22 @@ def certify(
         longest = np.inf if whole_line else 1.0
     # Only the direction of the dual point matters: the best multiple is found below. A
     # power of two leaves the point where it was, also at the border of a domain.
-    size = _power_of_two(float(np.abs(Z).max()))
+    size = power_of_two(float(np.abs(Z).max()))
     Z = Z / size
-    norm = _power_of_two(float(np.linalg.norm(Z)))
+    norm = power_of_two(float(np.linalg.norm(Z)))
     Z, size = Z / norm, size * norm
     moved, longest = moved / size, longest * size
-    x_norm = float(np.linalg.norm(scaled.X, 2)) if scaled.rank else 0.0
-    # Singular values are rounded: nothing that is proved may rest on the last bits.
-    up = 1.0 + 8.0 * max(problem.rows.shape) * np.finfo(float).eps
-    spread = scaled.spread(scaled.with_anchors(Z))
-    trivial = float(np.linalg.norm(spread, 2)) * (x_norm + scaled.truncation) * up
-    trivial *= scaled.activation.lipschitz
-    rho, complete, total, decided = trivial, scaled.rank == 0, 0, 0
-    reason = "every sample is zero" if complete else ""
-    if scaled.rank:
-        bound, reason = _cheapest_bound(problem, cells, spread)
-        if bound is not None:
-            rho = min(trivial, bound.value)
-            total, decided = bound.cells, bound.decided
-            complete = decided == total
+    proof = prove_rho(problem, cells, scaled.spread(scaled.with_anchors(Z)))
+    rho, trivial, reason = proof.value, proof.trivial, proof.reason
+    complete, total, decided = proof.complete, proof.cells, proof.decided
     if moved:
         # What the dual point is away from one that is exactly orthogonal.
-        rho += moved * x_norm * up * scaled.activation.lipschitz
-        trivial += moved * x_norm * up * scaled.activation.lipschitz
+        rho += moved * proof.steepness
+        trivial += moved * proof.steepness
         if not np.isfinite(moved):
-            reason = "no dual point in the domain is orthogonal to the linear term"
+            reason = (
+                "no dual point but zero is known that is orthogonal to the linear term"
+            )
             complete = False
     lower, s = _best_bound(problem, Z, rho, moved, longest)
     units = scaled.objective_scale / scaled.y_scale
@@ -234,6 +225,67 @@ def certify(
         decided=decided,
         reason=reason,
     )
+
+
+class ProvenRho(NamedTuple):
+    """An upper bound on rho, and how it was proved.
+
+    Attributes
+    ----------
+    value : float
+        The bound, scaled.
+    trivial : float
+        That by norms alone.
+    steepness : float
+        How fast rho may grow with the Euclidean norm of the dual point.
+    complete : bool
+        Whether every cell was decided.
+    cells, decided : int
+        How many cells there are, and of how many rho is known.
+    reason : str
+        How it was proved.
+    """
+
+    value: float
+    trivial: float
+    steepness: float
+    complete: bool
+    cells: int
+    decided: int
+    reason: str
+
+
+def prove_rho(
+    problem: TrainingProblem, cells: Cells | None, spread: Array
+) -> ProvenRho:
+    """Bound rho from above by the cheapest of what proves it.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        The problem.
+    cells : Cells or None
+        Its cells, if they are at hand.
+    spread : (N, c) array
+        A dual point, a row for each row of the arrangement.
+    """
+    scaled = problem.scaled
+    x_norm = float(np.linalg.norm(scaled.X, 2)) if scaled.rank else 0.0
+    # Singular values are rounded: nothing that is proved may rest on the last bits.
+    up = 1.0 + 8.0 * max(problem.rows.shape) * np.finfo(float).eps
+    lipschitz = scaled.activation.lipschitz
+    trivial = float(np.linalg.norm(spread, 2)) * (x_norm + scaled.truncation) * up
+    trivial *= lipschitz
+    rho, complete, total, decided = trivial, scaled.rank == 0, 0, 0
+    reason = "every sample is zero" if complete else ""
+    if scaled.rank:
+        bound, reason = _cheapest_bound(problem, cells, spread)
+        if bound is not None:
+            rho = min(trivial, bound.value)
+            total, decided = bound.cells, bound.decided
+            complete = decided == total
+    steepness = (x_norm + scaled.truncation) * up * lipschitz
+    return ProvenRho(rho, trivial, steepness, complete, total, decided, reason)
 
 
 def _cheapest_bound(
@@ -280,9 +332,9 @@ def _bound_over(problem: TrainingProblem, cells: Cells, Z: Array) -> RhoBound:
     )
 
 
-def _power_of_two(size: float) -> float:
+def power_of_two(size: float) -> float:
     """Return a power of two next to a size, 1 for zero."""
-    return float(2.0 ** np.ceil(np.log2(size))) if size > 0.0 else 1.0
+    return float(2.0 ** min(np.ceil(np.log2(size)), 1023.0)) if size > 0.0 else 1.0
 
 
 def _best_bound(
@@ -297,16 +349,25 @@ def _best_bound(
     bound, s = scaled.loss.dual_bound(Z, scaled.Y, largest, scaled.weight)
     if scaled.skip:
         bound, s = _with_linear_penalty(scaled, Z, s)
+    point = s * Z
     # Inner products of n c terms, rounded: what is printed must not exceed the bound.
-    size = abs(s) * float(np.linalg.norm(Z))
-    scale = size * (size + np.linalg.norm(scaled.Y))
+    # Where that is positive the squares are no larger than twice the products.
+    scale = 3.0 * float(np.sum(np.abs(point * scaled.Y)))
     if scaled.loss.is_classification:
         # Entropies do not vanish with Z.
         weight = scaled.Y if scaled.weight is None else scaled.weight * scaled.Y
         scale += float(np.sum(weight)) * np.log(1.0 + scaled.Y.shape[1])
-    rounding = np.finfo(float).eps * Z.size * scale
-    if moved:
-        rounding += abs(s) * moved * slope_of_dual_value(scaled, s * Z)
+    if scaled.skip:
+        slope = np.linalg.norm(scaled.means[: len(Z)].T @ point) / scaled.skip
+        scale += 2.0 * float(np.linalg.norm(point)) * float(slope)
+    rounding = np.finfo(float).eps * (Z.size + 8) * scale
+    if moved and s:
+        distance = abs(s) * moved
+        part = abs(s) / longest
+        rounding += distance * slope_of_dual_value(scaled, point, distance, part)
+    # No loss is negative, which zero proves.
+    if not bound > rounding:
+        return 0.0, 0.0
     return float(bound - rounding) * scaled.objective_scale, s
 
 

@@ -20,7 +20,8 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 __all__ = ["OrthogonalPoint", "make_orthogonal", "slope_of_dual_value"]
 
-#: Entries nearer to the border of the domain than this part of the largest entry stay.
+#: Entries nearer to the border of the domain than this part of their own width, or of
+#: the largest, stay where they are.
 _BORDER = 1e-6
 #: Projections on the subspace and on the domain in turn.
 _ROUNDS = 20
@@ -59,26 +60,46 @@ def make_orthogonal(problem: TrainingProblem, Z: Array) -> OrthogonalPoint:
     loss, Y, weight = problem.loss, problem.Y, problem.weight
     means = problem.scaled.means[: len(Z)]
     left, values, _ = np.linalg.svd(means, full_matrices=False)
-    rank = int(np.sum(values > values[0] * max(means.shape) * np.finfo(float).eps))
-    left, values = left[:, :rank], values[:rank]
+    # The rows of the arrangement have norm one: the rule of their rank.
+    rank = int(np.sum(values > max(means.shape) * np.finfo(float).eps))
+    if rank == 0:
+        return OrthogonalPoint(Z, 0.0, True)
+    left = left[:, :rank]
+    slack = loss.dual_slack(Z, Y, weight)
+    # Entries without a weight are zero, and stay so.
+    whole_line = bool((np.isinf(slack) | ((slack == 0.0) & (Z == 0.0))).all())
+    exponent = 0
+    if whole_line:
+        # So that squares are floats, and sums of the largest floats as well.
+        exponent = int(np.frexp(np.abs(Z).max())[1])
+        Z = np.ldexp(Z, -exponent)
+        exponent = min(exponent, 1014)
     for _ in range(_ROUNDS):
         Z = Z - left @ (left.T @ Z)
         before, Z = Z, loss.repair(Z - left @ (left.T @ Z), Y, weight)
         if np.array_equal(before, Z):
             break
     slack = loss.dual_slack(Z, Y, weight)
-    whole_line = bool(np.isinf(slack).all())
-    free = slack > _BORDER * (1.0 + float(np.abs(Z).max()))
     residual = float(np.linalg.norm(left.T @ Z))
     rounding = np.finfo(float).eps * Z.size * float(np.linalg.norm(Z))
-    least = _least_value(left, free, zero_sums=loss.is_classification)
-    distance = (residual + rounding) / least if least > 0.0 else np.inf
-    if not distance <= 0.5 * float(slack[free].min(initial=np.inf)):
-        distance = np.inf
-    return OrthogonalPoint(Z, float(distance), whole_line)
+    own = np.maximum(np.abs(Z), np.where(np.isfinite(slack), slack, 0.0))
+    if loss.is_classification:
+        own = own.max(axis=1, keepdims=True)
+    distances = [np.inf]
+    # Where weights differ by much, entries of small ones may be free, or better not.
+    for width in (own, own.max()):
+        free = slack > _BORDER * width
+        least = _least_value(left, free, zero_sums=loss.is_classification)
+        distance = (residual + rounding) / least if least > 0.0 else np.inf
+        if distance <= 0.5 * float(slack[free].min(initial=np.inf)):
+            distances.append(distance)
+    distance = float(np.ldexp(min(distances), exponent))
+    return OrthogonalPoint(np.ldexp(Z, exponent), distance, whole_line)
 
 
-def slope_of_dual_value(scaled: ScaledProblem, Z: Array) -> float:
+def slope_of_dual_value(
+    scaled: ScaledProblem, Z: Array, distance: float, part: float
+) -> float:
     """Bound the slope of the dual value between Z and the orthogonal point next to it.
 
     Parameters
@@ -87,15 +108,22 @@ def slope_of_dual_value(scaled: ScaledProblem, Z: Array) -> float:
         The problem.
     Z : (n, c) array
         A dual point in scaled units.
+    distance : float
+        How far that point is, in the same units.
+    part : float
+        Which part Z is of the point that was made orthogonal, between zero and one;
+        for classification only.
     """
-    weight = np.ones(1) if scaled.weight is None else scaled.weight[scaled.weight > 0.0]
     slope = float(np.linalg.norm(scaled.Y))
-    slope += float(np.linalg.norm(Z)) / float(weight.min())
     if scaled.loss.is_classification:
-        # Of w q log q, where q w is at least half of _BORDER: entry by entry.
-        steepest = 2.0 + np.log(2.0 * max(1.0, float(weight.max())) / _BORDER)
-        slope += steepest * np.sqrt(Z.size)
-    return slope
+        # Of w q log q: of that point q is at least a quarter of _BORDER where it may
+        # change (w is at most twice the largest entry or slack), of Z a part of that.
+        steepest = 2.0 + np.log(4.0 / (_BORDER * part))
+        return slope + steepest * np.sqrt(Z.size)
+    weight = np.ones(Z.shape) if scaled.weight is None else scaled.weight
+    kept = weight > 0.0
+    slope += float(np.linalg.norm(Z[kept] / weight[kept]))
+    return slope + distance / float(weight[kept].min())
 
 
 def _least_value(left: Array, free: Mask, *, zero_sums: bool) -> float:

@@ -42,6 +42,7 @@ from pyomo_relu.arrangement import Cells
 from pyomo_relu.cones import CompletelyPositiveCone
 from pyomo_relu.errors import InputError
 from pyomo_relu.problem import TrainingProblem
+from pyomo_relu.programs.additions import keep_state
 from pyomo_relu.programs.network_program import (
     NetworkProgram,
     attach,
@@ -119,6 +120,7 @@ def build_completely_positive(
     attach(model, program)
     with PauseGC():
         _write(model, program, form)
+    keep_state(model)
     return model
 
 
@@ -175,6 +177,9 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
     if scaled.skip is not None:
         model.linear_term = Var(RangeSet(0, scaled.rank - 1), model.OUTPUTS)
         terms = objects(model.linear_term.values(), (scaled.rank, c))
+        # What no point sees is in no row, and its least square is zero.
+        for term in terms[~scaled.means.any(axis=0)].flat:
+            term.fix(0.0)
         rows = _with_linear_term(rows, scaled.means, terms)
     model.prediction_row = Constraint(
         model.POINTS,

@@ -16,7 +16,8 @@ from pyomo_relu.problem import TrainingProblem
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-_SCOPE = "pyomo_relu.programs"
+#: Under which name a block keeps what belongs to its program.
+SCOPE = "pyomo_relu.programs"
 
 #: By default no more cells than this are enumerated into one program: every cell
 #: costs a semidefinite cone.
@@ -175,7 +176,7 @@ def _check_block(block: Any) -> None:
         raise InputTypeError(
             f"block must be a Pyomo block; got {type(block).__name__}."
         )
-    if "program" in block.private_data(_SCOPE):
+    if "program" in block.private_data(SCOPE):
         raise InputError(
             f"block {block.name!r} holds a network program already; give an empty one."
         )
@@ -183,7 +184,7 @@ def _check_block(block: Any) -> None:
 
 def attach(block: BlockData, program: NetworkProgram) -> None:
     """Keep `program` with the block that was built from it."""
-    block.private_data(_SCOPE)["program"] = program
+    block.private_data(SCOPE)["program"] = program
 
 
 def network_program(block: BlockData) -> NetworkProgram:
@@ -195,7 +196,7 @@ def network_program(block: BlockData) -> NetworkProgram:
         The block was not built by this package.
     """
     program = (
-        block.private_data(_SCOPE).get("program")
+        block.private_data(SCOPE).get("program")
         if isinstance(block, BlockData)
         else None
     )

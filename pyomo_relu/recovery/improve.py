@@ -80,6 +80,8 @@ def improvements(
     network : ReLUNetwork
         Where to start.
     """
+    network.check_fits(problem)
+    network = _of_problem(problem, network)
     best = min(
         (network.balance(), network.merge()), key=lambda each: each.objective(problem)
     )
@@ -94,7 +96,7 @@ def improvements(
             candidate, ended = _descend(
                 problem, best.merge(tolerance), tolerance, damping
             )
-            candidate = candidate.merge()
+            candidate = candidate.merge().with_metadata(network.metadata)
             value = candidate.objective(problem)
             # Values are flat to first order: at equal ones the stationary point is the
             # better network, and gives the better dual point.
@@ -104,6 +106,30 @@ def improvements(
                 yield best
         if stationary and best_value >= round_value * (1.0 - _WORTH_A_ROUND):
             break
+
+
+def _of_problem(problem: TrainingProblem, network: ReLUNetwork) -> ReLUNetwork:
+    """Return the network with biases exactly where the problem has them."""
+    if problem.bias == (network.bias is not None):
+        return network
+    skip = network.skip
+    if problem.bias:
+        bias = np.zeros(network.n_neurons)
+        if skip is not None:
+            skip = np.vstack([skip, np.zeros(network.n_outputs)])
+    else:
+        # They are zero: a network with others does not fit the problem.
+        bias = None
+        if skip is not None:
+            skip = skip[:-1]
+    return ReLUNetwork(
+        network.first,
+        network.second,
+        activation=network.activation,
+        bias=bias,
+        skip=skip,
+        metadata=network.metadata,
+    )
 
 
 def _descend(

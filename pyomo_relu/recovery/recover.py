@@ -11,14 +11,17 @@ from pyomo.environ import Suffix, value
 
 from pyomo_relu.cones import ConeData, CopositiveConeData
 from pyomo_relu.cones.factor import factor_in_cone
-from pyomo_relu.errors import SolverError
+from pyomo_relu.errors import InputError, SolverError
 from pyomo_relu.network import ReLUNetwork
+from pyomo_relu.programs.additions import user_rows
 from pyomo_relu.programs.network_program import (
     NetworkProgram,
     network_program,
     unit_rows,
 )
+from pyomo_relu.programs.user_rows import read_user_rows
 from pyomo_relu.recovery.improve import improve_network
+from pyomo_relu.recovery.refit import refit
 from pyomo_relu.tiers.replacement import Replacement, replacement_of, tier_of
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -32,7 +35,7 @@ _EMPTY = 1e-6
 _ROUNDING = 1e-12
 
 
-def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
+def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
     r"""Return the network that a solved model stands for.
 
     Every moment matrix is factored over its cell, ``U = sum u u^T`` with
@@ -56,10 +59,12 @@ def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
     model : ConcreteModel or Block
         What :func:`~pyomo_relu.build_completely_positive` or
         :func:`~pyomo_relu.build_copositive` returned, relaxed and solved.
-    improve : bool
-        Whether to descend from the factors to a local optimum. Leave it out if
-        you have added constraints of your own; then parallel neurons stay apart
-        (:meth:`ReLUNetwork.merge` merges them).
+    improve : bool, optional
+        Whether to descend from the factors to a local optimum; the default, unless
+        you have added constraints of your own. Then the second layer is fitted again,
+        with the directions of the factors, so that the predictions satisfy the
+        constraints (:mod:`pyomo_relu.recovery.refit`). False: the factors as they are,
+        parallel neurons apart (:meth:`ReLUNetwork.merge` merges them).
 
     Returns
     -------
@@ -72,6 +77,12 @@ def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
         The model is no network program.
     SolverError
         The model has no values, or for the copositive program no multipliers.
+    UnprovableModelError
+        `improve` is left out or True, and there are constraints that are not convex
+        ones on predictions.
+    InputError
+        `improve` is True, and there are constraints of your own: a descent would
+        leave them.
 
     Examples
     --------
@@ -99,7 +110,26 @@ def recover_network(model: Any, *, improve: bool = True) -> ReLUNetwork:
     layers = scaled.to_user(first[:, kept], second[kept])
     skip = scaled.linear_to_user(_linear_term(model, program))
     network = ReLUNetwork.of_problem(program.problem, *layers, skip=skip).balance()
-    return improve_network(program.problem, network) if improve else network
+    if improve is False:
+        return network
+    if _has_user_rows(model):
+        if improve:
+            raise InputError(
+                f"{model.name!r} has constraints of your own, which a descent would "
+                "leave; leave improve out to fit the second layer under them."
+            )
+        return refit(program.problem, network, read_user_rows(model))
+    return improve_network(program.problem, network)
+
+
+def _has_user_rows(model: Any) -> bool:
+    """Whether somebody added constraints to a completely positive program."""
+    if model.component("prediction_row") is None:
+        return False
+    return bool(user_rows(model)) or any(
+        variable.fixed or variable.lower is not None or variable.upper is not None
+        for variable in model.scaled_prediction.values()
+    )
 
 
 def _linear_term(model: Any, program: NetworkProgram) -> Array:
