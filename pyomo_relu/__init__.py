@@ -6,7 +6,7 @@ its solvers with both of Pyomo's solver factories.
 
 from pyomo_relu.activations import AbsoluteValue, LeakyReLU, ReLU
 from pyomo_relu.arrangement import Cells, enumerate_cells, sample_cells
-from pyomo_relu.certificates import Certificate, certify
+from pyomo_relu.certificates import Certificate, certify, certify_model
 from pyomo_relu.cones import (
     CompletelyPositiveCone,
     CopositiveCone,
@@ -60,6 +60,7 @@ __all__ = [
     "build_completely_positive",
     "build_copositive",
     "certify",
+    "certify_model",
     "enumerate_cells",
     "recover_network",
     "relax",

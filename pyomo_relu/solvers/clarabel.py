@@ -89,6 +89,8 @@ class Clarabel(ConicSolver):
     - ``gap``: primal minus dual objective of the minimisation;
     - ``certificate_residual``: where the model was found infeasible or unbounded,
       how far the normalised certificate is from being one;
+    - ``refinement_steps``: Newton steps from Clarabel's point to the returned one
+      (:mod:`~pyomo_relu.solvers.refinement`; ``refine=False`` leaves them out);
     - ``solver_status``, ``iteration_count``, and ``warning`` where Clarabel said
       ``Solved`` and the point violates a row by more than ``residual_tolerance``.
 
