@@ -6,7 +6,7 @@ its solvers with both of Pyomo's solver factories.
 
 from pyomo_relu.activations import AbsoluteValue, LeakyReLU, ReLU
 from pyomo_relu.arrangement import Cells, enumerate_cells, sample_cells
-from pyomo_relu.certificates import Certificate, certify, certify_model
+from pyomo_relu.certificates import Certificate, beta_max, certify, certify_model
 from pyomo_relu.cones import (
     CompletelyPositiveCone,
     CopositiveCone,
@@ -26,11 +26,21 @@ from pyomo_relu.losses import (
 )
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
-from pyomo_relu.programs import build_completely_positive, build_copositive
+from pyomo_relu.programs import (
+    GatedWeights,
+    build_completely_positive,
+    build_copositive,
+    build_gated,
+    build_group_lasso,
+    build_nonconvex,
+    closed_form,
+    gated_weights,
+)
 from pyomo_relu.recovery import recover_network
 from pyomo_relu.solvers import solve, solver_table
 from pyomo_relu.tiers import bound_direction, relax
 from pyomo_relu.training import TrainingResult, train
+from pyomo_relu.training_path import PathResult, train_path
 
 __version__ = "0.1.0"
 
@@ -43,11 +53,13 @@ __all__ = [
     "CopositiveCone",
     "DoublyNonnegativeCone",
     "ExponentialCone",
+    "GatedWeights",
     "HingeLoss",
     "Huber",
     "LeakyReLU",
     "LogisticLoss",
     "PSDCone",
+    "PathResult",
     "PyomoReluError",
     "Quantile",
     "ReLU",
@@ -56,16 +68,23 @@ __all__ = [
     "SquaredLoss",
     "TrainingProblem",
     "TrainingResult",
+    "beta_max",
     "bound_direction",
     "build_completely_positive",
     "build_copositive",
+    "build_gated",
+    "build_group_lasso",
+    "build_nonconvex",
     "certify",
     "certify_model",
+    "closed_form",
     "enumerate_cells",
+    "gated_weights",
     "recover_network",
     "relax",
     "sample_cells",
     "solve",
     "solver_table",
     "train",
+    "train_path",
 ]

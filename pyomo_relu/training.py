@@ -192,16 +192,24 @@ def train_problem(
     gap: float = 1e-6,
     cells: Cells | None = None,
     progress: Callable[[str], None] | None = None,
+    start: ReLUNetwork | None = None,
+    start_dual: Array | None = None,
 ) -> TrainingResult:
-    """Train what is stated as a problem; see :func:`train`."""
-    try:
-        allowed = 0.0 < float(gap) < np.inf
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(f"gap must be a number; got {gap!r}.") from error
-    if not allowed:
-        raise InputError(f"gap must be positive and finite; got {gap!r}.")
-    if progress is not None and not callable(progress):
-        raise InputTypeError(f"progress must be callable; got {progress!r}.")
+    """Train what is stated as a problem; see :func:`train`.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        What is to be trained.
+    gap, cells, progress
+        As for :func:`train`.
+    start : ReLUNetwork, optional
+        A network to begin with; the result is no worse. If it is good enough nothing
+        is solved.
+    start_dual : (n, c) array, optional
+        A dual point that may prove a bound, together with `start`.
+    """
+    check_options(gap, progress)
     report = progress or (lambda _: None)
     if problem.rank == 0:
         network = ReLUNetwork.of_problem(
@@ -216,20 +224,10 @@ def train_problem(
     run = _Run(problem, cells, gap, report)
     interrupted = False
     try:
-        model = run.round()
-        if run.gap > gap and run.history[-1].status != _CONVERGED:
-            # Where narrow cells stop an interior point on one side of the duality, it
-            # often gets through on the other.
-            run.round(build=build_copositive)
-        active: set[int] = set()
-        for level in range(_MAX_LEVEL + 1):
-            if run.gap <= gap or not cells.complete:
-                break
-            before = run.gap
-            active |= _active_cells(model)
-            model = run.round(level=level, targets=sorted(active))
-            if level and run.gap >= before:
-                break
+        if start is not None:
+            run.start(start, start_dual)
+        if run.gap > gap:
+            _solve_rounds(run)
     except KeyboardInterrupt:
         if run.network is None:
             raise
@@ -249,6 +247,47 @@ def train_problem(
         converged=run.gap <= gap,
         interrupted=interrupted,
     )
+
+
+def check_options(gap: Any, progress: Any) -> None:
+    """Refuse a gap that is not positive, and what cannot be called.
+
+    Parameters
+    ----------
+    gap, progress
+        As for :func:`train`.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        See above.
+    """
+    try:
+        allowed = 0.0 < float(gap) < np.inf
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"gap must be a number; got {gap!r}.") from error
+    if not allowed:
+        raise InputError(f"gap must be positive and finite; got {gap!r}.")
+    if progress is not None and not callable(progress):
+        raise InputTypeError(f"progress must be callable; got {progress!r}.")
+
+
+def _solve_rounds(run: _Run) -> None:
+    """Solve ever finer programs until the gap is proved, or no longer falls."""
+    model = run.round()
+    if run.gap > run.target and run.history[-1].status != _CONVERGED:
+        # Where narrow cells stop an interior point on one side of the duality, it
+        # often gets through on the other.
+        run.round(build=build_copositive)
+    active: set[int] = set()
+    for level in range(_MAX_LEVEL + 1):
+        if run.gap <= run.target or not run.cells.complete:
+            break
+        before = run.gap
+        active |= _active_cells(model)
+        model = run.round(level=level, targets=sorted(active))
+        if level and run.gap >= before:
+            break
 
 
 def _active_cells(model: Any) -> set[int]:
@@ -322,13 +361,7 @@ class _Run:
             ) from error
         self.report("recovering and certifying the network")
         raw = recover_network(model, improve=False)
-        duals = _dual_points(self.problem, model, results)
-        for descents, network in enumerate(improvements(self.problem, raw)):
-            self.keep(network, duals)
-            duals = []
-            # Before the first descent a network has many neurons to no purpose.
-            if descents and self.gap <= self.target:
-                break
+        self.descend(raw, _dual_points(self.problem, model, results))
         assert self.certificate is not None
         self.history.append(
             TrainingRound(
@@ -343,6 +376,22 @@ class _Run:
             )
         )
         return model
+
+    def start(self, network: ReLUNetwork, dual: Array | None) -> None:
+        """Begin with a network, and perhaps a dual point, from elsewhere."""
+        self.report("certifying the network to start with")
+        self.keep(network, [] if dual is None else [dual])
+        if self.gap > self.target:
+            self.descend(network, [])
+
+    def descend(self, network: ReLUNetwork, duals: list[Array]) -> None:
+        """Keep a network and what descents from it lead to, until the gap is proved."""
+        for descents, better in enumerate(improvements(self.problem, network)):
+            self.keep(better, duals)
+            duals = []
+            # Before the first descent a network has many neurons to no purpose.
+            if descents and self.gap <= self.target:
+                break
 
     def keep(self, network: ReLUNetwork, duals: list[Array]) -> None:
         """Keep what is better: the network, the bound, or both."""

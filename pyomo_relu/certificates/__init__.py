@@ -1,5 +1,6 @@
 """Proven bounds: the dual norm rho over all cells, and certificates from it."""
 
+from pyomo_relu.certificates.beta_max import BetaMax, beta_max
 from pyomo_relu.certificates.certificate import Certificate, certify
 from pyomo_relu.certificates.constrained import (
     ConstrainedCertificate,
@@ -9,9 +10,11 @@ from pyomo_relu.certificates.covering import covering_cells
 from pyomo_relu.certificates.rho import RhoBound, bound_rho
 
 __all__ = [
+    "BetaMax",
     "Certificate",
     "ConstrainedCertificate",
     "RhoBound",
+    "beta_max",
     "bound_rho",
     "certify",
     "certify_model",

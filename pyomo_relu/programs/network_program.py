@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pyomo.core.base.block import BlockData
 from scipy.linalg import qr
 
 from pyomo_relu.arrangement import Cells, enumerate_cells
-from pyomo_relu.errors import InputError, InputTypeError
+from pyomo_relu.errors import InputError, InputTypeError, UnprovableModelError
 from pyomo_relu.problem import TrainingProblem
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -27,13 +27,84 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class NetworkProgram:
-    """The problem and cells behind a model, in the model's coordinates.
+class TrainingProgram:
+    """The problem behind a model.
 
     Attributes
     ----------
     problem : TrainingProblem
         What is being trained.
+    """
+
+    problem: TrainingProblem
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs ``c``."""
+        return self.problem.n_outputs
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """Share the immutable arrays when a model is cloned."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class WeightProgram(TrainingProgram):
+    """A model whose variables are the weights of neurons, not their moments.
+
+    Attributes
+    ----------
+    is_convex : bool
+        Whether the model is a convex program.
+    """
+
+    is_convex: ClassVar[bool] = True
+
+    @property
+    def cells(self) -> Cells:
+        """The arrangement.
+
+        Raises
+        ------
+        UnprovableModelError
+            The model has none, and so nothing to prove a bound with.
+        """
+        raise UnprovableModelError(
+            "the model is built over no cells, without which no bound is proved; "
+            "certify its network, or use build_completely_positive."
+        )
+
+    def read_neurons(self, model: Any) -> tuple[Array, Array]:
+        """Return the neurons of a solved model.
+
+        Parameters
+        ----------
+        model : Block
+            What was built, with values.
+
+        Returns
+        -------
+        first : (r, m) array
+            First layer, scaled and reduced; a neuron may be zero.
+        second : (m, c) array
+            Second layer, in scaled units.
+
+        Raises
+        ------
+        SolverError
+            The model has no values.
+        InputError
+            Its solution is no network with the activation of the problem.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no neurons")
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkProgram(TrainingProgram):
+    """The problem and cells behind a model, in the model's coordinates.
+
+    Attributes
+    ----------
     cells : Cells
         The arrangement.
     active : (P,) int array
@@ -44,7 +115,6 @@ class NetworkProgram:
         How the cells enter the cones.
     """
 
-    problem: TrainingProblem
     cells: Cells
     active: np.ndarray[Any, np.dtype[np.intp]]
     description: str
@@ -80,15 +150,6 @@ class NetworkProgram:
             "a restriction of the training problem"
         )
 
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs ``c``."""
-        return self.problem.n_outputs
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> NetworkProgram:
-        """Share the immutable arrays when a model is cloned."""
-        return self
-
 
 def network_program_of(
     problem: Any, cells: Any, description: str | None, block: Any
@@ -114,25 +175,15 @@ def network_program_of(
     TooManyCellsError
         There are more than ``MAX_CELLS`` cells and none were given.
     """
-    if not isinstance(problem, TrainingProblem):
-        raise InputTypeError(
-            f"problem must be a TrainingProblem; got {type(problem).__name__}."
-        )
+    check_place(problem, block)
     if cells is not None and not isinstance(cells, Cells):
         raise InputTypeError(
             "cells must come from enumerate_cells or sample_cells; got "
             f"{type(cells).__name__}."
         )
-    if block is not None:
-        _check_block(block)
     if description not in (None, "rays", "facets"):
         raise InputError(
             f"description must be 'rays' or 'facets'; got {description!r}."
-        )
-    if problem.rank == 0:
-        raise InputError(
-            "every sample of X is zero, so every network predicts zero and there is "
-            "nothing to train."
         )
     if cells is None:
         cells = enumerate_cells(problem, max_cells=MAX_CELLS)
@@ -171,6 +222,27 @@ def _active(
     return np.arange(len(cells))
 
 
+def check_place(problem: Any, block: Any) -> None:
+    """Check the problem that a build function was given, and where it is to build.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        No training problem, nothing to train, a block that is not empty.
+    """
+    if not isinstance(problem, TrainingProblem):
+        raise InputTypeError(
+            f"problem must be a TrainingProblem; got {type(problem).__name__}."
+        )
+    if block is not None:
+        _check_block(block)
+    if problem.rank == 0:
+        raise InputError(
+            "every sample of X is zero, so every network predicts zero and there is "
+            "nothing to train."
+        )
+
+
 def _check_block(block: Any) -> None:
     if not isinstance(block, BlockData):
         raise InputTypeError(
@@ -182,13 +254,18 @@ def _check_block(block: Any) -> None:
         )
 
 
-def attach(block: BlockData, program: NetworkProgram) -> None:
+def attach(block: BlockData, program: TrainingProgram) -> None:
     """Keep `program` with the block that was built from it."""
     block.private_data(SCOPE)["program"] = program
 
 
-def network_program(block: BlockData) -> NetworkProgram:
-    """Return the network program behind a built model or block.
+def network_program(block: BlockData) -> NetworkProgram | WeightProgram:
+    """Return the program behind a built model or block.
+
+    Returns
+    -------
+    NetworkProgram or WeightProgram
+        The first where the model has moment matrices, the second where it has weights.
 
     Raises
     ------

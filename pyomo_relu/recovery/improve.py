@@ -24,6 +24,9 @@ _TOLERANCES = (1e-4, 1e-3, 1e-5, 1e-6, 1e-7, 1e-8)
 #: unfinished another may finish.
 _DAMPINGS = (0.0, 1e-2, 1e-4, 1e-3)
 _MAX_STEPS = 60
+#: Above this many weights the dense Hessian takes minutes and gigabytes; so many are
+#: left only where a solver stopped far from the optimum.
+_MAX_WEIGHTS = 3_000
 _WORTH_A_ROUND = 1e-10
 _MAX_KINKS = 20
 #: Gradients, relative to their penalty part, that count as zero, and that no step
@@ -148,6 +151,8 @@ def _descend(
     first, second = first[:, keep] * factor, second[keep] / factor[:, None]
     linear = scaled.linear_from_user(network.skip)
     faces, theta = _Faces.through(scaled, first, second, linear, tolerance)
+    if len(theta) > _MAX_WEIGHTS:
+        return network, False
     faces, theta, ended = _newton(faces, theta, damping)
     layers = scaled.to_user(*faces.layers(theta))
     skip = scaled.linear_to_user(faces.split(theta)[2])

@@ -16,6 +16,8 @@ from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.programs.additions import user_rows
 from pyomo_relu.programs.network_program import (
     NetworkProgram,
+    TrainingProgram,
+    WeightProgram,
     network_program,
     unit_rows,
 )
@@ -52,13 +54,15 @@ def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
     .. math:: A = 2 T_{AA}, \quad W = -2 T_{AW}, \quad G = 2 T_{WW},
 
     which the model's Suffix ``dual`` holds as ``-T``, the model being a maximisation
-    (design, The copositive program).
+    (design, The copositive program). The variables of the other programs are the
+    weights of neurons, or (:func:`~pyomo_relu.build_gated`) linear maps whose singular
+    vectors become neurons.
 
     Parameters
     ----------
     model : ConcreteModel or Block
-        What :func:`~pyomo_relu.build_completely_positive` or
-        :func:`~pyomo_relu.build_copositive` returned, relaxed and solved.
+        What a build function of this package returned, relaxed if it has cones that
+        need it, and solved.
     improve : bool, optional
         Whether to descend from the factors to a local optimum; the default, unless
         you have added constraints of your own. Then the second layer is fitted again,
@@ -75,6 +79,9 @@ def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
     ------
     InputTypeError
         The model is no network program.
+    InputError
+        Its solution is no network with the activation of the problem: gates of the
+        user's own.
     SolverError
         The model has no values, or for the copositive program no multipliers.
     UnprovableModelError
@@ -97,13 +104,10 @@ def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
     """
     program = network_program(model)
     scaled = program.problem.scaled
-    moments, neurons = _read(model, program)
-    largest = max((moment.size for moment in moments), default=0.0)
-    for moment in moments:
-        # An interior point leaves about as much in empty directions as in empty cells.
-        empty = _ROUNDING if moment.is_network else _EMPTY
-        if moment.size > empty * largest:
-            neurons.append(moment.neurons(program, empty * largest / moment.size))
+    if isinstance(program, WeightProgram):
+        neurons = [program.read_neurons(model)]
+    else:
+        neurons = _factor(model, program)
     first = np.hstack([np.empty((scaled.rank, 0)), *(u for u, _ in neurons)])
     second = np.vstack([np.empty((0, program.n_outputs)), *(v for _, v in neurons)])
     kept = first.any(axis=0) & second.any(axis=1)
@@ -118,8 +122,23 @@ def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
                 f"{model.name!r} has constraints of your own, which a descent would "
                 "leave; leave improve out to fit the second layer under them."
             )
+        if isinstance(program, WeightProgram) and not program.is_convex:
+            # Its weights are a network that satisfies them as it stands.
+            return network
         return refit(program.problem, network, read_user_rows(model))
     return improve_network(program.problem, network)
+
+
+def _factor(model: Any, program: NetworkProgram) -> list[tuple[Array, Array]]:
+    """Return first and second layers, cell by cell."""
+    moments, neurons = _read(model, program)
+    largest = max((moment.size for moment in moments), default=0.0)
+    for moment in moments:
+        # An interior point leaves about as much in empty directions as in empty cells.
+        empty = _ROUNDING if moment.is_network else _EMPTY
+        if moment.size > empty * largest:
+            neurons.append(moment.neurons(program, empty * largest / moment.size))
+    return neurons
 
 
 def _has_user_rows(model: Any) -> bool:
@@ -132,7 +151,7 @@ def _has_user_rows(model: Any) -> bool:
     )
 
 
-def _linear_term(model: Any, program: NetworkProgram) -> Array:
+def _linear_term(model: Any, program: TrainingProgram) -> Array:
     """Return the linear term (r, c) of a solved model, scaled; (0, c) without one."""
     scaled = program.problem.scaled
     shape = (scaled.rank, program.n_outputs)
@@ -142,10 +161,10 @@ def _linear_term(model: Any, program: NetworkProgram) -> Array:
     if variables is not None:
         numbers = [term.value for term in variables.values()]
     elif scaled.skip:
-        # At the optimum of the inner minimisation C = -X^T Z / gamma.
+        # At the optimum of the inner minimisation C = X^T Z / gamma.
         gradients = model.linear_gradient.values()
         numbers = [
-            None if g.value is None else -g.value / scaled.skip for g in gradients
+            None if g.value is None else g.value / scaled.skip for g in gradients
         ]
     else:
         scale = scaled.objective_scale
@@ -259,7 +278,7 @@ def _read(
 ) -> tuple[list[_Moment], list[tuple[Array, Array]]]:
     """Return the moments to be factored, and the neurons that need not be."""
     moments: dict[tuple[int, bytes], _Moment] = {}
-    neurons = []
+    neurons: list[tuple[Array, Array]] = []
     for i in program.active.tolist():
         root = model.cone[i]
         is_dual = isinstance(root, CopositiveConeData)

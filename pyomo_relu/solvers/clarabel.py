@@ -41,6 +41,10 @@ _OFF_DIAGONAL_FACTOR = math.sqrt(2.0)
 #: a thousand small blocks some fifty times slower and gains nothing on them.
 DEFAULT_SETTINGS: dict[str, Any] = {"chordal_decomposition_enable": False}
 
+#: The same where there are exponential cones. With Clarabel's own step lengths it stops
+#: with InsufficientProgress on softmax training programs of a few hundred cells.
+EXPONENTIAL_SETTINGS: dict[str, Any] = {"min_switch_step_length": 1e-2}
+
 # Set through an option of Pyomo instead: a second way would be a silent conflict.
 _PYOMO_OPTIONS = {
     "verbose": "tee",
@@ -152,7 +156,7 @@ class Clarabel(ConicSolver):
         SolverError
             If Clarabel fails without an answer.
         """
-        settings = _settings(config)
+        settings = _settings(config, exponential=form.n_exponential > 0)
         # SciPy's LAPACK is imported at the first use: an interrupt in there aborts.
         clarabel.force_load_blas_lapack()
         objective_scale = form.objective_size
@@ -194,7 +198,7 @@ class Clarabel(ConicSolver):
         )
 
 
-def _settings(config: Any) -> Any:
+def _settings(config: Any, *, exponential: bool) -> Any:
     """Clarabel's settings from ours, Pyomo's and the user's, names checked."""
     settings = clarabel.DefaultSettings()
     options = config.solver_options.value()
@@ -212,7 +216,8 @@ def _settings(config: Any) -> Any:
     limit = chosen_iteration_limit(config, options, "max_iter")
     if limit is not None:
         settings.max_iter = limit
-    for name, setting in {**DEFAULT_SETTINGS, **options}.items():
+    special = EXPONENTIAL_SETTINGS if exponential else {}
+    for name, setting in {**DEFAULT_SETTINGS, **special, **options}.items():
         try:
             setattr(settings, name, setting)
         except (TypeError, ValueError, OverflowError) as error:
