@@ -373,3 +373,227 @@ def test_printing_shows_every_neuron():
     network = random_network(0, m=4)
     assert str(network).count("|u||v|") == 4
     assert repr(network) == "ReLUNetwork(inputs=3, neurons=4, outputs=2)"
+
+
+def full_network(seed, activation="leaky_relu(-0.3)", d=3, m=5, c=2):
+    """A network with everything: biases, a linear term, another activation."""
+    rng = np.random.default_rng(seed)
+    return ReLUNetwork(
+        rng.normal(size=(d, m)),
+        rng.normal(size=(m, c)),
+        activation=activation,
+        bias=rng.normal(size=m),
+        skip=rng.normal(size=(d + 1, c)),
+        metadata={"unit": "cm"},
+    )
+
+
+@pytest.mark.parametrize(
+    "activation", ["relu", "leaky_relu(0.1)", "leaky_relu(-2.0)", "absolute"]
+)
+@pytest.mark.parametrize("patches", [1, 3])
+def test_prediction_of_everything_neuron_by_neuron(activation, patches):
+    network = full_network(1, activation)
+    low = {"relu": 0.0, "absolute": -1.0}.get(activation)
+    low = float(activation[11:-1]) if low is None else low
+    X = np.random.default_rng(2).normal(size=(4, patches, 3))
+    expected = np.zeros((4, 2))
+    for k in range(4):
+        for x in X[k]:
+            for j in range(5):
+                t = float(x @ network.first[:, j]) + network.bias[j]
+                expected[k] += (t if t > 0.0 else low * t) * network.second[j] / patches
+            expected[k] += (x @ network.skip[:3] + network.skip[3]) / patches
+    samples = X if patches > 1 else X[:, 0]
+    np.testing.assert_allclose(network.predict(samples), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu(-0.3)", "absolute"])
+def test_balance_and_merge_keep_everything(activation):
+    network = full_network(3, activation)
+    twice = ReLUNetwork(
+        np.hstack([network.first, 3.0 * network.first[:, :2]]),
+        np.vstack([network.second, network.second[1:3]]),
+        activation=activation,
+        bias=np.concatenate([network.bias, 3.0 * network.bias[:2]]),
+        skip=network.skip,
+        metadata=network.metadata,
+    )
+    X = np.random.default_rng(4).normal(size=(9, 3))
+    expected = twice.predict(X)
+    for other in (twice.balance(), twice.merge()):
+        np.testing.assert_allclose(other.predict(X), expected, rtol=1e-9, atol=1e-12)
+        assert other.penalty() <= twice.penalty() + 1e-12
+        assert other.activation == network.activation
+        assert other.metadata == {"unit": "cm"}
+        np.testing.assert_array_equal(other.skip, network.skip)
+    assert twice.merge().n_neurons == 5
+    norms = np.linalg.norm(twice.stacked, axis=0) * np.linalg.norm(twice.second, axis=1)
+    assert twice.balance().penalty() == pytest.approx(norms.sum())
+
+
+def test_neurons_that_differ_in_their_bias_alone_are_not_merged():
+    network = ReLUNetwork([[1.0, 1.0]], [[1.0], [1.0]], bias=[0.0, 0.5])
+    assert network.merge().n_neurons == 2
+
+
+def test_opposite_neurons_are_one_for_the_absolute_value_alone():
+    layers = [[1.0, -2.0]], [[1.0], [1.0]]
+    merged = ReLUNetwork(*layers, activation="absolute").merge()
+    assert merged.n_neurons == 1
+    np.testing.assert_allclose(merged.predict([[1.0], [-2.0]]), [[3.0], [6.0]])
+    assert ReLUNetwork(*layers, activation="leaky_relu(0.1)").merge().n_neurons == 2
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+@pytest.mark.parametrize("neurons", [0, 4])
+@pytest.mark.parametrize("activation", ["leaky_relu(0.1)", "absolute"])
+def test_files_keep_every_bit_of_everything(tmp_path, suffix, neurons, activation):
+    network = full_network(5, activation, m=neurons)
+    path = tmp_path / f"net{suffix}"
+    network.save(path)
+    loaded = ReLUNetwork.load(path)
+    for name in ("first", "second", "bias", "skip"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(network, name))
+        assert getattr(loaded, name).shape == getattr(network, name).shape
+    assert repr(loaded.activation) == repr(network.activation)
+    assert loaded.metadata == network.metadata
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bias": [1.0]},
+        {"bias": [1.0, 2.0, 3.0]},
+        {"bias": [[1.0, 2.0]]},
+        {"bias": 1.0},
+        {"bias": ["1", 2.0]},
+        {"bias": [True, 2.0]},
+        {"bias": [None, 2.0]},
+        {"bias": [float("nan"), 2.0]},
+        {"bias": {}},
+        {"skip": [1.0, 2.0]},
+        {"skip": [[1.0], [2.0], [3.0]]},
+        {"skip": [[1.0, 2.0], [3.0, 4.0]]},
+        {"skip": [["1"], [2.0]]},
+        {"skip": [[float("inf")], [2.0]]},
+        {"skip": []},
+        {"bias": [1.0, 2.0], "skip": [[1.0], [2.0]]},
+        {"activation": "tanh"},
+        {"activation": "leaky_relu(nan)"},
+        {"activation": "leaky_relu(x)"},
+        {"activation": None},
+        {"activation": ["relu"]},
+        {"activation": 0.1},
+    ],
+)
+def test_json_of_other_biases_and_terms_is_refused(tmp_path, changes):
+    good = {"bias": [1, 2.0], "skip": [[1.0], [2.0], [3]], "activation": "absolute"}
+    assert ReLUNetwork.load(edited(tmp_path, **good)).skip.shape == (3, 1)
+    with pytest.raises(InputError, match="does not hold a network"):
+        ReLUNetwork.load(edited(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bias": np.array([1.0, 2.0])},
+        {"bias": np.array(1.0)},
+        {"bias": np.array(["1"])},
+        {"bias": np.array([np.nan])},
+        {"bias": np.array([1j])},
+        {"bias": np.array([object()])},
+        {"skip": np.array([[1.0], [2.0]])},
+        {"skip": np.array([1.0])},
+        {"bias": np.array([1.0]), "skip": np.array([[1.0]])},
+        {"activation": np.array("tanh")},
+        {"activation": np.array(3)},
+        {"activation": np.array(["relu", "relu"])},
+    ],
+)
+def test_npz_of_other_biases_and_terms_is_refused(tmp_path, changes):
+    path = tmp_path / "net.npz"
+    np.savez(path, **members(bias=np.array([2.0]), skip=np.array([[1.0], [2.0]])))
+    assert ReLUNetwork.load(path).skip.shape == (2, 1)
+    np.savez(path, **members(**changes))
+    with pytest.raises(InputError, match="does not hold a network"):
+        ReLUNetwork.load(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"bias": [1.0]}, InputError, "one number a neuron, 2"),
+        ({"bias": [[1.0, 2.0]]}, InputError, r"got shape \(1, 2\)"),
+        ({"bias": 1.0}, InputError, "bias must have"),
+        ({"bias": [np.nan, 1.0]}, InputError, "bias must be finite"),
+        ({"bias": ["a", "b"]}, InputTypeError, "bias must hold real numbers"),
+        ({"skip": [[1.0]]}, InputError, r"the shape \(3, 1\)"),
+        ({"skip": np.ones((4, 1))}, InputError, r"the shape \(3, 1\)"),
+        ({"skip": np.ones((3, 1)), "bias": [1, 2]}, InputError, "for the constant"),
+        ({"skip": [1.0, 2.0, 3.0]}, InputError, "skip must have two dimensions"),
+        ({"activation": "tanh"}, InputError, "activation must be"),
+    ],
+)
+def test_bad_options_are_refused(options, error, says):
+    with pytest.raises(error, match=says):
+        ReLUNetwork(np.ones((3, 2)), np.ones((2, 1)), **options)
+
+
+def test_a_problem_that_does_not_fit_is_refused():
+    X, Y = np.eye(3), np.eye(3)[:, :2]
+
+    def problem(**options):
+        return TrainingProblem(X, Y, 0.1, **options)
+
+    full = full_network(0)
+    options = {"activation": "leaky_relu(-0.3)", "bias": True, "skip": True}
+    assert full.objective(problem(**options)) > 0.0
+    for change, says in [
+        ({"activation": "relu"}, "has the activation"),
+        ({"bias": False}, "has biases"),
+        ({"skip": False}, "has a linear term"),
+    ]:
+        with pytest.raises(InputError, match=says):
+            full.objective(problem(**options | change))
+    # The constant of a linear term is a bias as well.
+    constant = ReLUNetwork(
+        full.first, full.second, bias=np.zeros(5), skip=[[0, 0]] * 3 + [[1, 0]]
+    )
+    with pytest.raises(InputError, match="constant"):
+        constant.objective(problem(skip=True))
+    # What is zero fits, and so does an activation by another name.
+    plain = ReLUNetwork(
+        full.first,
+        full.second,
+        activation="leaky_relu(0.0)",
+        bias=np.zeros(5),
+        skip=np.zeros((4, 2)),
+    )
+    expected = ReLUNetwork(full.first, full.second).objective(problem())
+    assert plain.objective(problem()) == pytest.approx(expected)
+    assert ReLUNetwork(full.first, full.second).objective(
+        problem(bias=True, skip=0.5)
+    ) == pytest.approx(expected)
+
+
+def test_the_penalty_of_biases_and_of_the_linear_term():
+    network = ReLUNetwork(
+        [[2.0]], [[3.0]], bias=[-1.0], skip=[[0.5], [4.0]], activation="absolute"
+    )
+    problem = TrainingProblem(
+        *([[1.0], [0.0]], [[0.0], [1.0]], 0.5),
+        bias=True,
+        skip=0.1,
+        activation="absolute",
+    )
+    # Predictions 3 |2 - 1| + 0.5 + 4 and 3 |-1| + 4; weights 4 + 9 + 1; 0.25 + 16.
+    expected = 0.5 * (7.5**2 + 6.0**2) + 0.25 * 14.0 + 0.05 * 16.25
+    assert network.objective(problem) == pytest.approx(expected)
+
+
+def test_weights_are_read_only():
+    network = full_network(0)
+    for array in (network.first, network.second, network.bias, network.skip):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1.0

@@ -126,3 +126,23 @@ def test_a_neuron_on_a_hyperplane_stays_where_the_optimum_has_it():
     # Soft thresholding of each sample: beta |y| - beta^2 / 2 apiece.
     assert found.objective(problem) == pytest.approx(2 * (0.1 - 0.005), rel=1e-12)
     assert found.n_neurons == 2
+
+
+@pytest.mark.parametrize("problem_bias", [False, True])
+@pytest.mark.parametrize("network_bias", [False, True])
+@pytest.mark.parametrize("skip", [False, True, 0.3])
+def test_a_network_without_the_biases_of_the_problem(problem_bias, network_bias, skip):
+    rng = np.random.default_rng(5)
+    X, Y = rng.normal(size=(7, 2)), rng.normal(size=(7, 2))
+    problem = TrainingProblem(X, Y, 0.1, bias=problem_bias, skip=skip)
+    start = ReLUNetwork(
+        rng.normal(size=(2, 4)),
+        rng.normal(size=(4, 2)),
+        bias=np.zeros(4) if network_bias else None,
+        skip=np.zeros((2 + network_bias, 2)) if skip else None,
+        metadata={"from": "elsewhere"},
+    )
+    found = improve_network(problem, start)
+    assert found.objective(problem) < start.balance().objective(problem)
+    assert (found.bias is not None) == problem_bias
+    assert found.metadata == {"from": "elsewhere"}
