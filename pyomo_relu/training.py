@@ -23,7 +23,9 @@ from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs import build_completely_positive, build_copositive
 from pyomo_relu.programs.network_program import MAX_CELLS
+from pyomo_relu.programs.user_rows import read_user_rows
 from pyomo_relu.recovery import improvements, recover_network
+from pyomo_relu.recovery.refit import refit
 from pyomo_relu.solvers import solve
 from pyomo_relu.tiers import relax
 
@@ -361,7 +363,12 @@ class _Run:
             ) from error
         self.report("recovering and certifying the network")
         raw = recover_network(model, improve=False)
-        self.descend(raw, _dual_points(self.problem, model, results))
+        duals = _dual_points(self.problem, model, results)
+        self.descend(raw, duals)
+        is_primal = build is build_completely_positive
+        if not self.problem.loss.is_smooth and is_primal and self.gap > self.target:
+            # Where there is no descent, the best second layer for these directions.
+            self.keep(refit(self.problem, raw, read_user_rows(model)), duals)
         assert self.certificate is not None
         self.history.append(
             TrainingRound(
@@ -381,8 +388,6 @@ class _Run:
         """Begin with a network, and perhaps a dual point, from elsewhere."""
         self.report("certifying the network to start with")
         self.keep(network, [] if dual is None else [dual])
-        if self.gap > self.target:
-            self.descend(network, [])
 
     def descend(self, network: ReLUNetwork, duals: list[Array]) -> None:
         """Keep a network and what descents from it lead to, until the gap is proved."""
