@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pyomo_relu import __version__
+from pyomo_relu.activations import Activation, LeakyReLU, get_activation
 from pyomo_relu.arrangement import count_cells_general_position
 from pyomo_relu.errors import InputError, MissingExtraError, TooManyCellsError
 
@@ -27,6 +30,7 @@ except ImportError as error:
     ) from error
 
 from pyomo_relu.files import check_writable
+from pyomo_relu.losses import Huber, Loss, Quantile, get_loss
 from pyomo_relu.programs.network_program import MAX_CELLS
 from pyomo_relu.solvers import solver_table
 from pyomo_relu.tiers import tier_table, tier_table_markdown
@@ -154,6 +158,23 @@ def select_numbers(frame: pd.DataFrame, columns: list[str], path: str) -> pd.Dat
     return pd.DataFrame(numbers)
 
 
+def select_weights(frame: pd.DataFrame, column: str, path: str) -> pd.Series:
+    """Return a column of sample weights.
+
+    Raises
+    ------
+    InputError
+        It does not exist, holds text, infinity or a negative number, or zeros only.
+    """
+    weights = select_numbers(frame, [column], path)[column]
+    if (weights < 0.0).any() or not weights.any():
+        raise InputError(
+            f"column {column!r} of {path!r} must hold weights, nonnegative and not all "
+            f"zero; it holds numbers from {weights.min():g} to {weights.max():g}."
+        )
+    return weights
+
+
 def standardize(frame: pd.DataFrame, path: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return columns of mean zero and standard deviation one, and what it took.
 
@@ -205,7 +226,83 @@ def split_names(_: Any, option: click.Parameter, value: str | None) -> list[str]
     return names
 
 
-def advise_features(X: pd.DataFrame, Y: pd.DataFrame) -> str:
+_PARAMETER_OF: dict[str, Callable[[float], Loss]] = {
+    "huber": Huber,
+    "quantile": Quantile,
+}
+
+
+def read_loss(_: Any, option: click.Parameter, value: str) -> Loss:
+    """Return the loss that a name, or a name and its parameter, stand for.
+
+    Raises
+    ------
+    InputError
+        The name is unknown, has no parameter or a bad one.
+    """
+    name, colon, text = value.strip().partition(":")
+    if not colon:
+        return get_loss(name)
+    if name not in _PARAMETER_OF:
+        raise InputError(
+            f"{option.opts[0]} {name!r} takes no parameter; got {value!r}. Those that "
+            "do are huber:WIDTH and quantile:TAU."
+        )
+    return _PARAMETER_OF[name](_number_after_colon(option, value, text))
+
+
+def read_activation(_: Any, option: click.Parameter, value: str) -> Activation:
+    """Return the activation that a name, or a name and its slope, stand for.
+
+    Raises
+    ------
+    InputError
+        The name is unknown, has no parameter or a bad one.
+    """
+    name, colon, text = value.strip().partition(":")
+    if not colon:
+        return get_activation(name)
+    if name != "leaky_relu":
+        raise InputError(
+            f"{option.opts[0]} {name!r} takes no parameter; got {value!r}. The one "
+            "that does is leaky_relu:SLOPE."
+        )
+    return LeakyReLU(_number_after_colon(option, value, text))
+
+
+def read_skip(_: Any, option: click.Parameter, value: str | None) -> bool | float:
+    """Return the linear term's weight: True where it is free, False without it.
+
+    Raises
+    ------
+    InputError
+        It is neither "free" nor a positive number.
+    """
+    if value is None:
+        return False
+    if value.strip() == "free":
+        return True
+    try:
+        weight = float(value)
+    except ValueError:
+        weight = math.nan
+    if not 0.0 < weight < math.inf:
+        raise InputError(
+            f"{option.opts[0]} must be 'free' or a positive number; got {value!r}."
+        )
+    return weight
+
+
+def _number_after_colon(option: click.Parameter, value: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(
+            f"{option.opts[0]} needs a number after the colon; got {value!r}."
+        ) from error
+
+
+def advise_features(X: pd.DataFrame, Y: pd.DataFrame, bias: bool) -> str:
     """Say how many features are sure to have few enough cells, and name some.
 
     The features named are those that correlate most with the targets.
@@ -213,7 +310,7 @@ def advise_features(X: pd.DataFrame, Y: pd.DataFrame) -> str:
     size = max(
         k
         for k in range(1, X.shape[1] + 1)
-        if k == 1 or count_cells_general_position(len(X), k) <= MAX_CELLS
+        if k == 1 or count_cells_general_position(len(X), k + bias) <= MAX_CELLS
     )
     # The cells were too many with all features, whatever the count says.
     size = min(size, max(X.shape[1] - 1, 1))
@@ -252,6 +349,32 @@ def cli() -> None:
     "--beta", type=float, required=True, help="Weight decay (the loss is a sum)."
 )
 @click.option(
+    "--loss",
+    callback=read_loss,
+    default="squared",
+    show_default=True,
+    help="squared, absolute, huber:WIDTH, quantile:TAU; logistic, hinge with --labels.",
+)
+@click.option(
+    "--activation",
+    callback=read_activation,
+    default="relu",
+    show_default=True,
+    help="relu, leaky_relu:SLOPE or absolute.",
+)
+@click.option(
+    "--bias/--no-bias",
+    default=False,
+    show_default=True,
+    help="Give neurons biases, with the same weight decay.",
+)
+@click.option(
+    "--skip",
+    callback=read_skip,
+    help="Add a linear term: 'free', or the weight of half its square.",
+)
+@click.option("--weights", help="Column of sample weights in the loss, nonnegative.")
+@click.option(
     "--standardize",
     "standardized",
     is_flag=True,
@@ -273,6 +396,11 @@ def train_command(
     labels: str | None,
     features: list[str],
     beta: float,
+    loss: Loss,
+    activation: Activation,
+    bias: bool,
+    skip: bool | float,
+    weights: str | None,
     standardized: bool,
     gap: float,
     out: str | None,
@@ -288,21 +416,40 @@ def train_command(
         check_writable(out)
     if bool(targets) == (labels is not None):
         raise InputError("give --targets a,b,c or --labels column, and not both.")
+    if loss.is_classification and labels is None:
+        raise InputError(
+            f"--loss {loss.name} needs classes: give their column as --labels."
+        )
     frame = read_table(data)
-    metadata: dict[str, Any] = {"beta": beta}
+    metadata: dict[str, Any] = {"beta": beta, "loss": repr(loss)}
     if labels is not None:
         labels = labels.strip()
         if labels not in frame.columns:
             select_numbers(frame, [labels], data)
         Y = pd.get_dummies(frame[labels]).astype(float)
         Y.columns = Y.columns.map(str)
+        if loss.is_classification and Y.shape[1] < 2:
+            raise InputError(
+                f"--loss {loss.name} needs at least two classes; column {labels!r} of "
+                f"{data!r} holds {Y.columns[0]!r} alone."
+            )
         targets = [labels]
     else:
         Y = select_numbers(frame, targets, data)
+    sample_weight = None
+    if weights is not None:
+        weights = weights.strip()
+        if weights in [*targets, *features]:
+            raise InputError(
+                f"column {weights!r} is both a weight and a feature or target."
+            )
+        sample_weight = select_weights(frame, weights, data)
+        metadata["weights"] = weights
     both = [name for name in features if name in targets]
     if both:
         raise InputError(f"column {both[0]!r} is both a feature and a target.")
-    features = features or [name for name in frame.columns if name not in targets]
+    others = [name for name in frame.columns if name not in [*targets, weights]]
+    features = features or others
     if not features:
         raise InputError(f"{data!r} has no column left to predict from.")
     X = select_numbers(frame, features, data)
@@ -315,10 +462,23 @@ def train_command(
     # Standard output is for the result; progress is for a person at a terminal.
     with Console(stderr=True).status("reading") as status:
         try:
-            result = train(X, Y, beta, gap=gap, progress=status.update)
+            result = train(
+                X,
+                Y,
+                beta,
+                loss=loss,
+                activation=activation,
+                bias=bias,
+                skip=skip,
+                sample_weight=sample_weight,
+                gap=gap,
+                progress=status.update,
+            )
         except TooManyCellsError as error:
             # Its advice is for Python: keep what it counted.
-            raise TooManyCellsError(error.finding, advise_features(X, Y)) from error
+            raise TooManyCellsError(
+                error.finding, advise_features(X, Y, bias)
+            ) from error
     _print_result(result, Path(data).name, gap)
     if out is not None:
         result.network.with_metadata(metadata).save(out)

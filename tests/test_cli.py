@@ -1,6 +1,7 @@
 """The command line: the main job, bad input, exit statuses."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyomo_relu import ReLUNetwork, TrainingProblem, certify, solver_table
+from pyomo_relu import (
+    AbsoluteValue,
+    Huber,
+    LeakyReLU,
+    Quantile,
+    ReLUNetwork,
+    TrainingProblem,
+    certify,
+    solver_table,
+    train,
+)
 from pyomo_relu.__main__ import main
 from pyomo_relu.tiers import tier_table, tier_table_markdown
 
@@ -85,6 +96,110 @@ def test_labels_are_one_hot(run, table, tmp_path):
     X = pd.read_csv(table)[["a", "b"]].to_numpy()
     Y = np.array([[0, 1], [1, 0], [0, 1], [1, 0]])
     assert certify(TrainingProblem(X, Y, 0.1), network).gap <= 1e-6
+
+
+WEIGHTED = "a,b,y,kind,w\n1,0,1,red,1\n0,1,2,blue,2\n1,1,2,red,0\n-1,2,1,blue,0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["--loss", "absolute"], {"loss": "absolute"}),
+        (["--loss", "huber"], {"loss": Huber(1.0)}),
+        (["--loss", "huber:0.5", "--bias"], {"loss": Huber(0.5), "bias": True}),
+        (["--loss", "quantile:0.9"], {"loss": Quantile(0.9)}),
+        (["--activation", "absolute"], {"activation": AbsoluteValue()}),
+        (["--activation", "leaky_relu:-0.2"], {"activation": LeakyReLU(-0.2)}),
+        (["--activation", "leaky_relu(0.1)"], {"activation": LeakyReLU(0.1)}),
+        (["--skip", "0.5", "--no-bias"], {"skip": 0.5}),
+        (["--skip", "free", "--bias"], {"skip": True, "bias": True}),
+        (["--weights", "w"], {"sample_weight": [1.0, 2.0, 0.0, 0.5]}),
+        (["--labels", "kind", "--loss", "logistic"], {"loss": "logistic"}),
+        (
+            ["--labels", "kind", "--loss", "hinge", "--weights", "w"],
+            {"loss": "hinge", "sample_weight": [1.0, 2.0, 0.0, 0.5]},
+        ),
+    ],
+)
+def test_options_of_the_problem(run, tmp_path, arguments, options):
+    path, out = tmp_path / "table.csv", tmp_path / "net.json"
+    path.write_text(WEIGHTED)
+    what = [] if "--labels" in arguments else ["--targets", "y"]
+    done = run(
+        *("train", path, *what, "--features", "a,b", "--beta", "0.1"),
+        *(*arguments, "--out", out),
+    )
+    assert done.returncode == 0, done.stderr
+    X = [[1, 0], [0, 1], [1, 1], [-1, 2]]
+    Y = [[0, 1], [1, 0], [0, 1], [1, 0]] if not what else [1, 2, 2, 1]
+    problem = TrainingProblem(X, Y, 0.1, **options)
+    assert f"loss ({problem.loss.name}, sum)" in done.stdout
+    network = ReLUNetwork.load(out)
+    assert network.metadata["loss"] == repr(problem.loss)
+    assert network.activation == problem.activation
+    assert (network.bias is not None) == problem.bias
+    assert (network.skip is not None) == (problem.skip is not None)
+    expected = train(X, Y, 0.1, **options).certificate
+    assert network.objective(problem) <= expected.lower_bound + 1e-5
+    printed = float(
+        re.search(r"network objective .*? ([0-9][0-9.e+-]*) ", done.stdout)[1]
+    )
+    assert printed == pytest.approx(network.objective(problem), abs=1e-8)
+
+
+def test_weights_are_no_feature(run, tmp_path):
+    path, out = tmp_path / "table.csv", tmp_path / "net.json"
+    path.write_text("a,y,w\n1,1,1\n0,2,2\n2,1,3\n")
+    done = run(
+        *("train", path, "--targets", "y", "--beta", "0.1", "--weights", " w "),
+        *("--out", out),
+    )
+    assert done.returncode == 0, done.stderr
+    metadata = ReLUNetwork.load(out).metadata
+    assert (metadata["inputs"], metadata["weights"]) == (["a"], "w")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--targets", "y", "--loss", "mse"], "loss must be one of"),
+        (["--targets", "y", "--loss", ""], "loss must be one of"),
+        (["--targets", "y", "--loss", "squared:2"], "'squared' takes no parameter"),
+        (["--targets", "y", "--loss", "huber:"], "number after the colon"),
+        (["--targets", "y", "--loss", "huber:wide"], "number after the colon"),
+        (["--targets", "y", "--loss", "huber:-1"], "width of the Huber loss"),
+        (["--targets", "y", "--loss", "huber:nan"], "width of the Huber loss"),
+        (["--targets", "y", "--loss", "quantile:1"], "tau of the quantile loss"),
+        (["--targets", "y", "--loss", "hinge"], "give their column as --labels"),
+        (["--targets", "y", "--loss", "logistic"], "give their column as --labels"),
+        (["--targets", "y", "--activation", "tanh"], "activation must be"),
+        (["--targets", "y", "--activation", "relu:1"], "'relu' takes no parameter"),
+        (["--targets", "y", "--activation", "leaky_relu:1"], "not 1"),
+        (["--targets", "y", "--activation", "leaky_relu:x"], "after the colon"),
+        (["--targets", "y", "--skip", "yes"], "'free' or a positive number"),
+        (["--targets", "y", "--skip", "0"], "'free' or a positive number"),
+        (["--targets", "y", "--skip", "inf"], "'free' or a positive number"),
+        (["--targets", "y", "--weights", "z"], "no column 'z'"),
+        (["--targets", "y", "--weights", "kind"], "column 'kind'"),
+        (["--targets", "y", "--weights", "y"], "both a weight and"),
+        (["--targets", "y", "--weights", "a"], "both a weight and"),
+        (["--labels", "kind", "--weights", "kind"], "both a weight and"),
+        (["--targets", "y", "--weights", "minus"], "must hold weights"),
+        (["--targets", "y", "--weights", "none"], "must hold weights"),
+        (["--labels", "none", "--loss", "hinge"], "holds '0' alone"),
+    ],
+)
+def test_bad_options_of_the_problem_are_refused(run, tmp_path, arguments, says):
+    path = tmp_path / "table.csv"
+    path.write_text("a,b,y,kind,minus,none\n1,0,1,red,1,0\n0,1,2,blue,-1,0\n")
+    done = run(
+        *("train", path, *arguments, "--features", "a,b", "--beta", "0.1"),
+        *("--out", tmp_path / "net.json"),
+    )
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
 
 
 @pytest.mark.parametrize(
