@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, overload
 
 import numpy as np
@@ -35,9 +36,15 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = ["PathPoint", "PathResult", "train_path"]
 
-#: Neurons that one round of a warm start may add, and rounds.
+#: Neurons that one round of a warm start may add, descents in it, and rounds.
 _NEURONS_A_ROUND = 4
-_MAX_ROUNDS = 12
+_DESCENTS = 1
+_MAX_ROUNDS = 20
+#: A descent over more neurons than one for so many cells costs more than the program
+#: over these cells.
+_CELLS_A_NEURON = 16
+#: The last round is one that leaves more than this of the gap three rounds before.
+_STALLED = 0.9
 #: Cosines above this belong to one new neuron.
 _SAME = 0.999
 
@@ -343,16 +350,18 @@ class _Path:
         if not cells.complete:
             return None
         self._report(problem, "improving the network before")
-        previous = np.inf
+        most = max(_NEURONS_A_ROUND, len(cells) // _CELLS_A_NEURON)
+        gaps: list[float] = []
         for _ in range(_MAX_ROUNDS):
-            for better in improvements(problem, network):
+            for better in islice(improvements(problem, network), 1 + _DESCENTS):
                 proof = certify(problem, better, cells=cells)
                 if proof.gap <= self.gap:
                     return better, proof, "warm start"
             network = self.previous = better
-            if proof.gap > 0.9 * previous:
+            gaps.append(proof.gap)
+            stalled = len(gaps) > 3 and gaps[-1] > _STALLED * gaps[-4]
+            if stalled or network.n_neurons > most:
                 break
-            previous = proof.gap
             network = _grow(problem, network, cells)
         return None
 

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from pyomo.common.gc_manager import PauseGC
+from pyomo.contrib.solver.common.results import TerminationCondition
 from pyomo.contrib.solver.common.util import NoDualsError, NoSolutionError
 from pyomo.core.expr import LinearExpression
 from pyomo.environ import (
@@ -55,7 +56,7 @@ from pyomo_relu.errors import (
 )
 from pyomo_relu.losses import Loss, get_loss
 from pyomo_relu.network import ReLUNetwork
-from pyomo_relu.problem import TrainingProblem
+from pyomo_relu.problem import ScaledProblem, TrainingProblem
 from pyomo_relu.programs.rows import objects
 from pyomo_relu.solvers import solve
 
@@ -72,6 +73,10 @@ _VIOLATED = 1e-10
 #: Cuts that one round may add, one a cell.
 _CUTS_A_ROUND = 20
 _MAX_ROUNDS = 60
+#: Cuts whose cosine is this near to one are the same.
+_SAME = 1e-12
+#: Cuts below this part of the bound are idle.
+_IDLE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,11 +364,18 @@ class _Search:
             )
             worst = np.argsort(-found.values, kind="stable")[:_CUTS_A_ROUND]
             worst = worst[found.values[worst] > bound * (1.0 + _VIOLATED)]
-            if not len(worst):
+            known = len(directions)
+            directions = _different(
+                scaled, np.vstack([directions, found.directions[worst]])
+            )
+            if len(directions) == known:
                 break
-            directions = np.vstack([directions, found.directions[worst]])
             try:
                 answer = _solve_master(problem, directions)
+                if not answer.converged:
+                    # An interior point gets further without idle cuts.
+                    directions = directions[answer.cuts > _IDLE * answer.cuts.max()]
+                    answer = _solve_master(problem, directions)
             except SolverError as error:
                 # What was proved stays proved.
                 logger.warning("beta_max keeps a gap of %.1e: %s", self.gap, error)
@@ -377,12 +389,26 @@ class _Search:
                 break
 
 
+def _different(scaled: ScaledProblem, directions: Array) -> Array:
+    """Return directions (m, r) without repeated cuts, in their order.
+
+    Cells share rays, and with the absolute value opposite directions are one. What is
+    equal up to rounding would leave the multipliers undetermined.
+    """
+    hidden = scaled.hidden(directions.T)[: len(scaled.Y)].T
+    hidden = hidden / np.maximum(np.linalg.norm(hidden, axis=1), 1e-300)[:, None]
+    cosines = np.tril(hidden @ hidden.T, -1)
+    return directions[cosines.max(axis=1, initial=-1.0) < 1.0 - _SAME]
+
+
 class _Answer(NamedTuple):
     """Solution of a master program, in scaled units: what the solver says."""
 
     bound: float
     Z: Array
     second: Array
+    cuts: Array
+    converged: bool
 
 
 def _solve_master(problem: TrainingProblem, directions: Array) -> _Answer:
@@ -444,11 +470,15 @@ def _solve_master(problem: TrainingProblem, directions: Array) -> _Answer:
             f"{results.termination_condition.name}. Rescale the data, or leave out "
             "nearly parallel samples."
         ) from error
-    point = [z.value for z in model.scaled_dual_point.values()]
+    numbers = [z.value for z in model.scaled_dual_point.values()]
+    point = np.array(numbers, dtype=float).reshape(n, c)
     return _Answer(
         bound=float(value(model.bound)),
-        Z=np.array(point, dtype=float).reshape(n, c),
+        Z=point,
         second=-np.array(multipliers, dtype=float)[:, 1:],
+        cuts=np.linalg.norm(hidden.T @ point, axis=1),
+        converged=results.termination_condition
+        == TerminationCondition.convergenceCriteriaSatisfied,
     )
 
 
