@@ -22,7 +22,7 @@ from pyomo_relu.certificates import (
     certify,
     covering_cells,
 )
-from pyomo_relu.certificates.beta_max import zero_network
+from pyomo_relu.certificates.beta_max import check_cells, zero_network
 from pyomo_relu.certificates.directions import best_directions
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.losses import Loss
@@ -285,6 +285,7 @@ class _Path:
         self.dual: Array | None = None
         self.beta_max: BetaMax | None = None
         self.interrupted = False
+        check_cells(problem, cells)
         if cells is None and problem.rank:
             progress("enumerating cells")
             cells = covering_cells(problem, max_cells=MAX_CELLS)

@@ -62,7 +62,7 @@ from pyomo_relu.solvers import solve
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["BetaMax", "beta_max", "zero_network"]
+__all__ = ["BetaMax", "beta_max", "check_cells", "zero_network"]
 
 logger = logging.getLogger(__name__)
 
@@ -201,15 +201,7 @@ def beta_max(
         sample_weight=sample_weight,
         output_weight=output_weight,
     )
-    if cells is not None and not isinstance(cells, Cells):
-        raise InputTypeError(
-            f"cells must come from enumerate_cells; got {type(cells).__name__}."
-        )
-    if cells is not None and not np.array_equal(cells.X, problem.rows):
-        raise InputError(
-            "cells belong to other data than the problem; enumerate the cells of "
-            "this problem, enumerate_cells(problem)."
-        )
+    check_cells(problem, cells)
     point = problem.loss.zero_duals(problem.Y, problem.weight)
     if problem.rank == 0:
         nothing = "every sample is zero"
@@ -223,6 +215,33 @@ def beta_max(
     if cells is not None and not one_point and search.gap > _GAP:
         search.solve()
     return search.result()
+
+
+def check_cells(problem: TrainingProblem, cells: Any) -> None:
+    """Refuse what are no cells, or those of other data.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        The problem.
+    cells : Cells or None
+        What a user gave.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        See above.
+    """
+    if cells is not None and not isinstance(cells, Cells):
+        raise InputTypeError(
+            "cells must come from enumerate_cells or sample_cells; got "
+            f"{type(cells).__name__}."
+        )
+    if cells is not None and not np.array_equal(cells.X, problem.rows):
+        raise InputError(
+            "cells belong to other data than the problem; enumerate the cells of "
+            "this problem, enumerate_cells(problem)."
+        )
 
 
 def zero_network(problem: TrainingProblem) -> ReLUNetwork:
@@ -357,35 +376,33 @@ class _Search:
         problem, cells = self.problem, self.cells
         scaled = problem.scaled
         units = scaled.y_scale / scaled.objective_scale
-        Z, bound, directions = self.dual, 0.0, np.zeros((0, scaled.rank))
+        Z, bound, pool = self.dual, 0.0, np.zeros((0, scaled.rank))
+        answer: _Answer | None = None
         for _ in range(_MAX_ROUNDS):
             found = best_directions(
                 problem, cells, Z * units, floor=bound * (1.0 - _VIOLATED)
             )
             worst = np.argsort(-found.values, kind="stable")[:_CUTS_A_ROUND]
             worst = worst[found.values[worst] > bound * (1.0 + _VIOLATED)]
-            known = len(directions)
-            directions = _different(
-                scaled, np.vstack([directions, found.directions[worst]])
-            )
-            if len(directions) == known:
-                break
+            known = len(pool)
+            pool = _different(scaled, np.vstack([pool, found.directions[worst]]))
+            used = pool
+            if len(pool) == known:
+                # All cuts are there. Without idle ones an interior point that gave up
+                # may get further.
+                if answer is None or answer.converged:
+                    break
+                used = pool[answer.cuts > _IDLE * answer.cuts.max()]
             try:
-                answer = _solve_master(problem, directions)
-                if not answer.converged:
-                    # An interior point gets further without idle cuts.
-                    directions = directions[answer.cuts > _IDLE * answer.cuts.max()]
-                    answer = _solve_master(problem, directions)
+                answer = _solve_master(problem, used)
             except SolverError as error:
                 # What was proved stays proved.
                 logger.warning("beta_max keeps a gap of %.1e: %s", self.gap, error)
                 break
             bound, Z = answer.bound, _member(problem, answer.Z / units)
             self.add_dual(Z)
-            self.add_witness(
-                _network(problem, scaled.basis @ directions.T, answer.second)
-            )
-            if self.gap <= _GAP:
+            self.add_witness(_network(problem, scaled.basis @ used.T, answer.second))
+            if self.gap <= _GAP or len(pool) == known:
                 break
 
 

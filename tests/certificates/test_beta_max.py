@@ -211,6 +211,17 @@ def test_no_targets_need_no_neurons(loss):
     assert (result.value, result.lower) == (0.0, 0.0)
 
 
+def test_nearly_flat_samples():
+    """What the flat direction may add is in the upper bound, and is small."""
+    rng = np.random.default_rng(1)
+    B, Y = rng.normal(size=(10, 2)), rng.integers(-1, 2, size=(10, 2))
+    X = np.column_stack([B, B.sum(axis=1) + 1e-8 * rng.normal(size=10)])
+    for loss in ("squared", "absolute"):
+        result = beta_max(X, Y, loss=loss)
+        assert result.complete
+        assert 0.0 < result.gap <= 1e-6
+
+
 def test_samples_of_zeros():
     result = beta_max(np.zeros((3, 2)), np.ones((3, 1)))
     assert (float(result), result.complete) == (0.0, True)
