@@ -17,6 +17,8 @@ from pyomo.environ import value
 from pyomo_relu.activations import Activation
 from pyomo_relu.arrangement import Cells
 from pyomo_relu.certificates import Certificate, certify, covering_cells
+from pyomo_relu.certificates.beta_max import check_cells, zero_network
+from pyomo_relu.certificates.directions import best_ray_value
 from pyomo_relu.errors import InputError, InputTypeError, SolverError
 from pyomo_relu.losses import Loss
 from pyomo_relu.network import ReLUNetwork
@@ -212,13 +214,10 @@ def train_problem(
         A dual point that may prove a bound, together with `start`.
     """
     check_options(gap, progress)
+    check_cells(problem, cells)
     report = progress or (lambda _: None)
     if problem.rank == 0:
-        network = ReLUNetwork.of_problem(
-            problem,
-            np.zeros((problem.rows.shape[1], 0)),
-            np.zeros((0, problem.n_outputs)),
-        )
+        network = zero_network(problem)
         return TrainingResult(network, certify(problem, network), (), problem, True)
     if cells is None:
         report("enumerating cells")
@@ -228,6 +227,8 @@ def train_problem(
     try:
         if start is not None:
             run.start(start, start_dual)
+        if run.gap > gap and _zero_may_be_optimal(problem, cells):
+            run.start(zero_network(problem), None)
         if run.gap > gap:
             _solve_rounds(run)
     except KeyboardInterrupt:
@@ -249,6 +250,20 @@ def train_problem(
         converged=run.gap <= gap,
         interrupted=interrupted,
     )
+
+
+def _zero_may_be_optimal(problem: TrainingProblem, cells: Cells) -> bool:
+    """Whether no ray of a cell shows that neurons are worth their penalty.
+
+    From ``beta_max`` on an interior point leaves nothing but noise, from which a
+    descent takes long.
+    """
+    if problem.skip is not None or not problem.loss.is_smooth or not cells.complete:
+        return False
+    scaled = problem.scaled
+    Z = problem.loss.zero_duals(problem.Y, problem.weight)
+    value = best_ray_value(problem, cells, Z * scaled.y_scale / scaled.objective_scale)
+    return value <= scaled.beta
 
 
 def check_options(gap: Any, progress: Any) -> None:

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_linnerud
 
-from pyomo_relu import TrainingProblem, sample_cells, solve, train, training
+from pyomo_relu import (
+    TrainingProblem,
+    beta_max,
+    sample_cells,
+    solve,
+    train,
+    training,
+)
 from pyomo_relu.errors import (
     InputError,
     InputTypeError,
@@ -222,3 +229,19 @@ def test_where_the_primal_stalls_the_dual_is_tried(monkeypatch):
     result = train(X, Y, beta=0.2, gap=1e-4)
     assert [r.tier for r in result.history] == ["dnn", "dnn of the dual"]
     assert [r.gap < 1e-4 for r in result.history] == [False, True]
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber", "logistic"])
+@pytest.mark.parametrize("excess", [1e-6, 0.5, 1e4])
+def test_above_beta_max_nothing_is_solved(loss, excess):
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(12, 3))
+    Y = np.eye(3)[rng.integers(0, 3, 12)]
+    least = beta_max(X, Y, loss=loss)
+    result = train(X, Y, (1.0 + excess) * least.value, loss=loss)
+    assert result.network.n_neurons == 0
+    assert result.converged
+    assert not result.history
+    below = train(X, Y, 0.99 * least.lower, loss=loss)
+    assert below.network.n_neurons > 0
+    assert below.certificate.objective < result.certificate.objective

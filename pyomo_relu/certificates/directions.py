@@ -20,7 +20,7 @@ from pyomo_relu.problem import TrainingProblem
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
 
-__all__ = ["CellDirections", "best_directions"]
+__all__ = ["CellDirections", "best_directions", "best_ray_value"]
 
 #: Floats that one chunk of faces may take: 64 MB.
 _CHUNK_FLOATS = 8_000_000
@@ -88,6 +88,22 @@ def best_directions(
         budget -= int(faces.sum())
         search.faces(open_cells, size)
     return CellDirections(search.values, search.directions)
+
+
+def best_ray_value(problem: TrainingProblem, cells: Cells, Z: Array) -> float:
+    """Return the largest ``|Z^T sigma(X u)|`` at a ray of a cell, scaled.
+
+    Much cheaper than :func:`best_directions`, and no more than rho.
+
+    Parameters
+    ----------
+    problem, cells, Z
+        As for :func:`best_directions`.
+    """
+    scaled = problem.scaled
+    table = cells.ray_table @ (scaled.basis.T @ cells.basis).T
+    hidden = scaled.hidden(table.T)[: len(Z)]
+    return float(np.linalg.norm(hidden.T @ Z, axis=1).max(initial=0.0))
 
 
 class _Search:

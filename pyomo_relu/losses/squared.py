@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -75,38 +74,3 @@ class SquaredLoss(SeparableLoss):
 
         rows = zip(terms, targets.tolist(), (0.5 * weights).tolist(), strict=True)
         return SumExpression([q * (f - y) ** 2 for f, y, q in rows])
-
-    def expression(self, prediction: Sequence[Any], Y: Sequence[float]) -> Any:
-        """Return the loss as a Pyomo expression.
-
-        Parameters
-        ----------
-        prediction : sequence of Pyomo variables
-            Scaled predictions.
-        Y : sequence of float
-            Scaled targets, in the same order.
-        """
-        return self.write(None, _row(prediction), np.array([Y], dtype=np.float64))
-
-    def dual_expression(self, Z: Sequence[Any], Y: Sequence[float]) -> Any:
-        r"""Return minus the conjugate at ``-Z`` as a Pyomo expression.
-
-        That is :math:`\langle Z, Y\rangle - \tfrac12\|Z\|_F^2`.
-
-        Parameters
-        ----------
-        Z : sequence of Pyomo variables
-            Scaled dual point.
-        Y : sequence of float
-            Scaled targets, in the same order.
-        """
-        from pyomo_relu.losses.rows import quadratic
-
-        return quadratic(0.0, [float(y) for y in Y], [-0.5] * len(Y), Z)
-
-
-def _row(items: Sequence[Any]) -> Any:
-    """Return Pyomo objects as one row; numpy must not look into them."""
-    row = np.empty((1, len(items)), dtype=object)
-    row[0, :] = items
-    return row

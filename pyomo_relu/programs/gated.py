@@ -32,7 +32,6 @@ from pyomo_relu.cones import PSDCone, SecondOrderCone
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs.additions import keep_state
-from pyomo_relu.programs.completely_positive import _tree_rows
 from pyomo_relu.programs.network_program import (
     NetworkProgram,
     WeightProgram,
@@ -49,6 +48,7 @@ from pyomo_relu.programs.parts import (
     tie,
     values_of,
 )
+from pyomo_relu.programs.prediction_rows import tree_rows
 from pyomo_relu.programs.rows import InOrder, Rows, objects
 from pyomo_relu.tiers import mark_side
 
@@ -255,7 +255,7 @@ def _write(model: Any, program: _GatedProgram) -> None:
     if program.network is None:
         rows = _plain_rows(program, maps)
     else:
-        rows = _tree_rows(model, program.network, [np.eye(r)] * g, list(maps))
+        rows = tree_rows(model, program.network, [np.eye(r)] * g, list(maps))
     tie(model, problem, predictions, terms, rows)
     weight = coefficient * scaled.objective_scale * scaled.beta
     penalty = LinearExpression(

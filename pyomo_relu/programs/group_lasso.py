@@ -37,7 +37,6 @@ from pyomo_relu.cones import SecondOrderCone
 from pyomo_relu.errors import InputError
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs.additions import keep_state
-from pyomo_relu.programs.completely_positive import _tree_rows
 from pyomo_relu.programs.network_program import (
     NetworkProgram,
     WeightProgram,
@@ -52,6 +51,7 @@ from pyomo_relu.programs.parts import (
     tie,
     values_of,
 )
+from pyomo_relu.programs.prediction_rows import tree_rows
 from pyomo_relu.programs.rows import InOrder, Rows, equal_row, objects
 from pyomo_relu.tiers import mark_side
 
@@ -248,7 +248,7 @@ def _write_cells(model: Any, program: NetworkProgram) -> None:
     # The sum of both signs is w - w'.
     signed = np.hstack([sign * np.eye(r) for sign in _SIGNS])
     cross = list(weights.reshape(len(active), len(_SIGNS) * r, c))
-    rows = _tree_rows(model, program, [signed] * len(active), cross)
+    rows = tree_rows(model, program, [signed] * len(active), cross)
     tie(model, problem, predictions, terms, rows)
     _add_objective_of_norms(model, problem, predictions, terms, norms.ravel().tolist())
 

@@ -16,7 +16,7 @@ from pyomo.core.expr.numeric_expr import SumExpression
 
 from pyomo_relu.errors import SolverError
 from pyomo_relu.problem import TrainingProblem
-from pyomo_relu.programs.completely_positive import _with_linear_term
+from pyomo_relu.programs.prediction_rows import with_linear_term
 from pyomo_relu.programs.rows import InOrder, Rows, equal_row, objects
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -70,7 +70,7 @@ def tie(
         The network's part, output by output of point after point.
     """
     if terms is not None:
-        rows = _with_linear_term(rows, problem.scaled.means, terms)
+        rows = with_linear_term(rows, problem.scaled.means, terms)
     model.prediction_row = Constraint(
         model.POINTS,
         model.OUTPUTS,

@@ -50,7 +50,8 @@ from pyomo_relu.solvers.standard_form import KNOWN_CTYPES, check_model, compile_
 
 __all__ = ["SolutionCheck", "check_solution"]
 
-_NO_MULTIPLIERS = (
+#: What solvers raise that have no duals, or none of this model.
+NO_MULTIPLIERS = (
     NoDualsError,
     NoReducedCostsError,
     NoSolutionError,
@@ -193,11 +194,11 @@ def _multipliers(results: Results) -> tuple[Any, Any]:
     loader = results.solution_loader
     try:
         duals = loader.get_duals()
-    except _NO_MULTIPLIERS:
+    except NO_MULTIPLIERS:
         return None, None
     try:
         costs = loader.get_reduced_costs()
-    except _NO_MULTIPLIERS:
+    except NO_MULTIPLIERS:
         costs = None
     # A solver that has duals and gives an empty map of costs has none of those.
     return duals, costs if costs else None

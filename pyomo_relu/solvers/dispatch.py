@@ -19,11 +19,8 @@ from pyomo.contrib.solver.common.results import (
 )
 from pyomo.contrib.solver.common.solution_loader import NoSolutionSolutionLoader
 from pyomo.contrib.solver.common.util import (
-    NoDualsError,
     NoFeasibleSolutionError,
     NoOptimalSolutionError,
-    NoReducedCostsError,
-    NoSolutionError,
 )
 
 from pyomo_relu.cones import cone_data_objects
@@ -43,7 +40,7 @@ from pyomo_relu.solvers.capability import (
     is_available,
     make_solver,
 )
-from pyomo_relu.solvers.checks import check_solution
+from pyomo_relu.solvers.checks import NO_MULTIPLIERS, check_solution
 from pyomo_relu.solvers.conic_solver import ConicSolver
 from pyomo_relu.solvers.content import VECTOR_KINDS, ModelContent, model_content
 from pyomo_relu.solvers.errors import UnsupportedModelError
@@ -63,13 +60,6 @@ _FAILURES = {
     TerminationCondition.minStepLength,
     TerminationCondition.iterationLimit,
 }
-#: What solvers raise that have no duals, or none of this model.
-_NO_MULTIPLIERS = (
-    NoDualsError,
-    NoReducedCostsError,
-    NoSolutionError,
-    NotImplementedError,
-)
 #: Relative to 1 + |objective|: a "solved" convex program with a larger gap is not.
 _GAP_TOLERANCE = 1e-4
 #: Largest violation of a point that is called optimal, relative to the data.
@@ -516,7 +506,7 @@ class _Run:
         results.solution_loader.load_vars()
         try:
             results.solution_loader.load_import_suffixes()
-        except _NO_MULTIPLIERS as error:
+        except NO_MULTIPLIERS as error:
             # The Suffix is empty then, as it has to be with integer variables.
             logger.info("%s gives no multipliers: %s", results.solver_name, error)
         return results

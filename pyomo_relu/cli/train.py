@@ -1,0 +1,103 @@
+"""The command that trains."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pyomo_relu.cli.data import data_options, read_training_data
+from pyomo_relu.errors import InputError, TooManyCellsError
+from pyomo_relu.files import check_writable
+from pyomo_relu.training import TrainingResult, train
+
+__all__ = ["train_command"]
+
+
+@click.command("train")
+@data_options
+@click.option(
+    "--gap",
+    type=float,
+    default=1e-6,
+    show_default=True,
+    help="Relative gap to prove.",
+)
+@click.option(
+    "--out", type=click.Path(), help="Where to write the network, .json or .npz."
+)
+def train_command(data: str, gap: float, out: str | None, **options: Any) -> None:
+    """Train a network on the table DATA (CSV with a header) and certify it.
+
+    Exits with 0 when the gap was proved and with 3 when it was not; the network is
+    written in both cases.
+    """
+    if out is not None:
+        check_network_path(out)
+    table = read_training_data(data, **options)
+    # Standard output is for the result; progress is for a person at a terminal.
+    with Console(stderr=True).status("reading") as status:
+        try:
+            result = train(
+                table.X, table.Y, **table.options, gap=gap, progress=status.update
+            )
+        except TooManyCellsError as error:
+            # Its advice is for Python: keep what it counted.
+            raise TooManyCellsError(error.finding, table.advise_features()) from error
+    _print_result(result, table.name, gap)
+    if out is not None:
+        result.network.with_metadata(table.metadata).save(out)
+        click.echo(f"network written to {out}")
+    if not result.converged:
+        click.echo(
+            f"the gap {gap:g} was not proved"
+            + (" before the interruption" if result.interrupted else ""),
+            err=True,
+        )
+        sys.exit(3)
+
+
+def check_network_path(out: str) -> None:
+    """Refuse a path that no network can be written to, before any work is done.
+
+    Raises
+    ------
+    InputError
+        It has another ending than .json or .npz.
+    OutputError
+        It cannot be written.
+    """
+    if Path(out).suffix.lower() not in (".json", ".npz"):
+        raise InputError(f"--out must end in .json or .npz; got {out!r}.")
+    check_writable(out)
+
+
+def _print_result(result: TrainingResult, name: str, gap: float) -> None:
+    problem, certificate = result.problem, result.certificate
+    loss = problem.loss_value(result.network.predict(problem.X))
+    click.echo(
+        f"{name}: {problem.n_samples} samples, {problem.n_features} features of rank "
+        f"{problem.rank}, {problem.n_outputs} outputs, beta {problem.beta:g}"
+    )
+    table = Table()
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    for quantity, value in [
+        ("neurons", f"{result.network.n_neurons}"),
+        (f"loss ({problem.loss.name}, sum)", f"{loss:.10g}"),
+        ("network objective", f"{certificate.objective:.10g}"),
+        ("proven lower bound", f"{certificate.lower_bound:.10g}"),
+        ("relative gap", f"{certificate.gap:.1e}"),
+        ("cells decided", f"{certificate.decided} of {certificate.cells}"),
+        (
+            "gap asked for",
+            f"{gap:.1e} ({'proved' if result.converged else 'NOT proved'})",
+        ),
+        ("seconds", f"{result.history[-1].seconds:.2f}" if result.history else "0"),
+    ]:
+        table.add_row(quantity, value)
+    Console().print(table)
