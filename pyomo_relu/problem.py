@@ -308,6 +308,60 @@ class TrainingProblem:
                     f"{_SMALLEST:.0e} to {_LARGEST:.0e}. Rescale weights and beta."
                 )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that the problem was made from, as JSON can hold it.
+
+        Returns
+        -------
+        dict
+            Arguments of the class; :meth:`from_dict` reads it back, bit by bit.
+
+        Examples
+        --------
+        >>> record = TrainingProblem([[1.0]], [2.0], 0.1, loss="huber").to_dict()
+        >>> record["loss"], record["Y"]
+        ('huber(1.0)', [[2.0]])
+        """
+        arrays = {
+            "X": self.X,
+            "Y": self.Y,
+            "sample_weight": self.sample_weight,
+            "output_weight": self.output_weight,
+            "anchors": self.anchors,
+        }
+        return {
+            **{
+                name: None if array is None else array.tolist()
+                for name, array in arrays.items()
+            },
+            "beta": self.beta,
+            "loss": self.loss.text,
+            "activation": self.activation.text,
+            "bias": self.bias,
+            "skip": False if self.skip is None else self.skip or True,
+        }
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> TrainingProblem:
+        """Return the problem that :meth:`to_dict` wrote down.
+
+        Parameters
+        ----------
+        record : dict
+            What it returned.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Entries are missing, unknown or not allowed.
+        """
+        try:
+            return cls(**record)
+        except TypeError as error:
+            if isinstance(error, InputTypeError):
+                raise
+            raise InputTypeError(f"no record of a training problem: {error}") from error
+
     @property
     def n_samples(self) -> int:
         """Number of samples ``n``."""

@@ -1,13 +1,16 @@
 """TrainingProblem: what it takes, what it refuses, and its scaling."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyomo_relu.activations import LeakyReLU
 from pyomo_relu.errors import InputError, InputTypeError, PyomoReluError
-from pyomo_relu.losses import Huber, Quantile
+from pyomo_relu.losses import Huber, Quantile, get_loss
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 
@@ -337,3 +340,42 @@ def test_what_is_printed_names_what_is_not_plain():
         *("anchors=4", "skip=True"),
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"loss": Huber(0.1 + 0.2), "activation": LeakyReLU(1 / 3), "bias": True},
+        {"loss": Quantile(0.9), "skip": True, "sample_weight": [1.0, 0.0, 1 / 3]},
+        {"loss": "absolute", "skip": 0.7, "output_weight": [2.0, 0.1]},
+        {"loss": "hinge", "activation": "absolute", "anchors": [[1 / 7, 2.0]]},
+    ],
+)
+def test_records_give_back_every_bit(options):
+    samples = np.random.default_rng(3).normal(size=(3, 2))
+    targets = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
+    problem = TrainingProblem(samples, targets, 0.1, **options)
+    record = problem.to_dict()
+    again = TrainingProblem.from_dict(json.loads(json.dumps(record)))
+    assert again.to_dict() == record
+    for name in ("X", "Y", "sample_weight", "output_weight", "anchors"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(problem, name))
+    assert again.loss == problem.loss
+    assert repr(again.activation) == repr(problem.activation)
+    assert (again.skip, again.bias, again.beta) == (
+        problem.skip,
+        problem.bias,
+        problem.beta,
+    )
+
+
+def test_records_that_are_none_are_refused():
+    with pytest.raises(InputTypeError, match="no record"):
+        TrainingProblem.from_dict({"X": [[1.0]], "Z": 3})
+
+
+@pytest.mark.parametrize("text", ["huber()", "huber(a)", "squared(1)", "huber(nan)"])
+def test_bad_parameters_of_losses_in_text(text):
+    with pytest.raises(InputError):
+        get_loss(text)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 from pyomo_relu.errors import InputError
 from pyomo_relu.losses.absolute import AbsoluteLoss
 from pyomo_relu.losses.base import Loss
@@ -35,32 +38,44 @@ _LOSSES: dict[str, type[Loss]] = {
 }
 
 
+_TEXT = re.compile(r"([a-z]+)(?:\(([^()]*)\))?")
+
+
 def get_loss(loss: str | Loss) -> Loss:
     """Return the loss object that a name or an object stands for.
 
     Parameters
     ----------
     loss : str or Loss
-        ``"squared"``, ``"absolute"``, ``"huber"`` (width 1), ``"quantile"`` (the
-        median), ``"logistic"`` or ``"hinge"``; or an object, which may have
-        parameters.
+        ``"squared"``, ``"absolute"``, ``"huber"`` (width 1), ``"huber(0.5)"``,
+        ``"quantile"`` (the median), ``"quantile(0.9)"``, ``"logistic"`` or
+        ``"hinge"``; or an object.
 
     Raises
     ------
     InputError
-        The name is unknown, or it is no loss.
+        The name is unknown, the parameter not allowed, or it is no loss.
 
     Examples
     --------
     >>> get_loss("huber")
     Huber(width=1.0)
-    >>> get_loss(Quantile(0.9))
+    >>> get_loss("quantile(0.9)")
     Quantile(tau=0.9)
     """
     if isinstance(loss, Loss):
         return loss
-    if isinstance(loss, str) and loss in _LOSSES:
-        return _LOSSES[loss]()
+    match = _TEXT.fullmatch(loss) if isinstance(loss, str) else None
+    if match and match[1] in _LOSSES:
+        kind = _LOSSES[match[1]]
+        if match[2] is None:
+            return kind()
+        try:
+            parameters = [float(match[2])]
+        except ValueError:
+            parameters = []
+        if parameters and dataclasses.fields(kind):  # type: ignore[arg-type]
+            return kind(*parameters)
     raise InputError(
         f"loss must be one of {sorted(_LOSSES)} or a loss object such as Huber(0.5); "
         f"got {loss!r}."

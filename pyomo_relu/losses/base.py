@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -64,6 +65,12 @@ class Loss(ABC):
     is_smooth: ClassVar[bool]
     is_classification: ClassVar[bool] = False
     degree: ClassVar[int]
+
+    @property
+    def text(self) -> str:
+        """How files name it; :func:`~pyomo_relu.losses.get_loss` reads it back."""
+        parameters = dataclasses.astuple(self)  # type: ignore[call-overload]
+        return f"{self.name}({parameters[0]!r})" if parameters else self.name
 
     def check_targets(self, Y: Array) -> None:  # noqa: B027
         """Refuse targets that the loss is not defined for.

@@ -11,8 +11,8 @@ from pyomo.contrib.solver.common.base import SolverBase
 from pyomo.contrib.solver.common.factory import SolverFactory
 
 from pyomo_relu.errors import InputError, InputTypeError
+from pyomo_relu.solvers.acceptance import SEMIDEFINITE, Acceptance
 from pyomo_relu.solvers.cbc import CBC
-from pyomo_relu.solvers.content import ModelContent
 from pyomo_relu.solvers.cyipopt import CyIpopt
 from pyomo_relu.solvers.glpk import GLPK
 
@@ -27,12 +27,10 @@ __all__ = [
     "solver_table",
 ]
 
-_DEGREES = ("none", "linear", "quadratic", "nonlinear")
 
-
-@dataclass(frozen=True)
-class Capability:
-    """What one solver takes.
+@dataclass(frozen=True, kw_only=True)
+class Capability(Acceptance):
+    """What one solver takes, and how it is called.
 
     Attributes
     ----------
@@ -44,21 +42,9 @@ class Capability:
         Classes of programs, for people.
     install : str
         How to get it.
-    conic : bool
-        Whether it takes convex conic programs, compiled by this package.
-    cones : frozenset of str
-        Kinds of cones that it takes as they are.
-    rows, objective : {"linear", "quadratic", "nonlinear"}
-        Highest degree that it takes.
-    integer : {"", "linear", "quadratic", "nonlinear"}
-        Highest degree of a model with integer variables; empty: takes none.
-    needs_convex : bool
-        Whether a model that is not convex is not for it.
     finds : {"global", "local"}
         Which optimum it finds of a model that is not convex; of a convex one every
         optimum is global.
-    other : frozenset of str
-        Component types beyond constraints, ``SOSConstraint``.
     dense_above : int or None
         Numbers of variables above this are not for it, unless it is named: its work
         grows with their cube, its memory with their square.
@@ -78,95 +64,14 @@ class Capability:
     title: str
     classes: str
     install: str
-    conic: bool = False
-    cones: frozenset[str] = frozenset()
-    rows: str = "linear"
-    objective: str = "linear"
-    integer: str = ""
-    needs_convex: bool = False
     finds: str = "global"
-    other: frozenset[str] = frozenset()
     dense_above: int | None = None
     iteration_option: tuple[str, ...] = ()
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     unnamed: dict[str, Any] = field(default_factory=dict)
 
-    def refusal(self, content: ModelContent) -> str:
-        """Say why the solver cannot take a model.
 
-        Parameters
-        ----------
-        content : ModelContent
-            The model.
-
-        Returns
-        -------
-        str
-            Empty when it can.
-
-        Examples
-        --------
-        >>> import pyomo.environ as pyo
-        >>> from pyomo_relu.solvers.content import model_content
-        >>> m = pyo.ConcreteModel()
-        >>> m.x = pyo.Var(domain=pyo.Integers)
-        >>> m.o = pyo.Objective(expr=m.x**2)
-        >>> CAPABILITIES["highs"].refusal(model_content(m))
-        'it takes integer variables in linear models only'
-        """
-        if content.objectives > 1:
-            return "it takes one objective; deactivate all but one"
-        for kind in content.other:
-            if kind not in self.other:
-                return f"it takes no {kind}"
-        for kind in content.cones:
-            plain = _PLAIN_ROWS.get(kind)
-            if kind in self.cones:
-                continue
-            if plain is None or _exceeds(plain, self.rows):
-                return f"it takes no {kind} cones"
-        if content.integer_variables:
-            return self._integer_refusal(content)
-        if self.conic:
-            return content.obstacle
-        if _exceeds(content.objective, self.objective):
-            return f"it takes no {content.objective} objective"
-        highest = _highest_row(content)
-        if _exceeds(highest, self.rows):
-            return f"it takes no {highest} constraints"
-        if self.needs_convex and content.form is None:
-            return f"it is for convex models: {content.obstacle}"
-        return ""
-
-    def _integer_refusal(self, content: ModelContent) -> str:
-        if not self.integer:
-            return "it takes no integer variables"
-        degree = max(content.objective, _highest_row(content), key=_DEGREES.index)
-        plain = [_PLAIN_ROWS[kind] for kind in content.cones if kind in _PLAIN_ROWS]
-        degree = max([degree, *plain], key=_DEGREES.index)
-        if _exceeds(degree, self.integer):
-            return f"it takes integer variables in {self.integer} models only"
-        return ""
-
-
-#: Degree of the rows that say the same as a cone.
-_PLAIN_ROWS = {"second-order": "quadratic", "exponential": "nonlinear"}
-
-
-def _exceeds(degree: str, limit: str) -> bool:
-    return _DEGREES.index(degree) > _DEGREES.index(limit)
-
-
-def _highest_row(content: ModelContent) -> str:
-    if content.nonlinear_rows:
-        return "nonlinear"
-    return "quadratic" if content.quadratic_rows else "linear"
-
-
-_SEMIDEFINITE = frozenset(
-    {"second-order", "positive semidefinite", "doubly nonnegative"}
-)
 _IPOPT_ACCURACY = {
     "fast": {"tol": 1e-6},
     "tight": {"tol": 1e-10, "constr_viol_tol": 1e-10, "compl_inf_tol": 1e-10},
@@ -182,7 +87,7 @@ CAPABILITIES: dict[str, Capability] = {
             install="pip install clarabel",
             conic=True,
             needs_convex=True,
-            cones=_SEMIDEFINITE | {"exponential"},
+            cones=SEMIDEFINITE | {"exponential"},
             rows="quadratic",
             objective="quadratic",
             accuracy={
@@ -237,7 +142,7 @@ CAPABILITIES: dict[str, Capability] = {
             install="apt-get install coinor-csdp",
             conic=True,
             needs_convex=True,
-            cones=_SEMIDEFINITE,
+            cones=SEMIDEFINITE,
             rows="quadratic",
             objective="quadratic",
             dense_above=5_000,
@@ -251,7 +156,7 @@ CAPABILITIES: dict[str, Capability] = {
             install="apt-get install sdpa",
             conic=True,
             needs_convex=True,
-            cones=_SEMIDEFINITE,
+            cones=SEMIDEFINITE,
             rows="quadratic",
             objective="quadratic",
             dense_above=30_000,
@@ -264,7 +169,7 @@ CAPABILITIES: dict[str, Capability] = {
             install="pip install 'pyomo-relu[scs]'",
             conic=True,
             needs_convex=True,
-            cones=_SEMIDEFINITE | {"exponential"},
+            cones=SEMIDEFINITE | {"exponential"},
             rows="quadratic",
             objective="quadratic",
             accuracy={
