@@ -94,7 +94,8 @@ def as_matrix(
             raise TypeError(f"dtype {raw.dtype}")
         if raw.dtype.kind == "O" and any(isinstance(x, (str, bytes)) for x in raw.flat):
             raise TypeError("text among the entries")
-        array = np.array(raw, dtype=np.float64)
+        # Row by row, whatever it was: the same numbers give the same bits.
+        array = np.array(raw, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise InputTypeError(
             f"{name} must hold real numbers; got {type(values).__name__} "

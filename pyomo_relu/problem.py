@@ -101,7 +101,8 @@ class ScaledProblem:
         """Return the mean over the patches of each point, (N, ...) to (points, ...)."""
         if self.patches == 1:
             return rows
-        return rows.reshape(-1, self.patches, *rows.shape[1:]).mean(axis=1)
+        points = len(rows) // self.patches
+        return rows.reshape(points, self.patches, *rows.shape[1:]).mean(axis=1)
 
     def spread(self, Z: Array) -> Array:
         """Return the adjoint of :meth:`pool`, (points, ...) to (N, ...)."""

@@ -16,16 +16,21 @@ from pyomo.environ import value
 
 from pyomo_relu.activations import Activation
 from pyomo_relu.arrangement import Cells
-from pyomo_relu.certificates import Certificate, certify, covering_cells
-from pyomo_relu.certificates.beta_max import check_cells, zero_network
+from pyomo_relu.certificates import (
+    Certificate,
+    beta_max,
+    certify,
+    covering_cells,
+)
 from pyomo_relu.certificates.directions import best_ray_value
+from pyomo_relu.certificates.zero_network import check_cells, zero_network
 from pyomo_relu.errors import InputError, InputTypeError, SolverError
 from pyomo_relu.losses import Loss
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs import build_completely_positive, build_copositive
 from pyomo_relu.programs.network_program import MAX_CELLS
-from pyomo_relu.programs.user_rows import read_user_rows
+from pyomo_relu.programs.user_rows import no_rows
 from pyomo_relu.recovery import improvements, recover_network
 from pyomo_relu.recovery.refit import refit
 from pyomo_relu.solvers import solve
@@ -231,6 +236,8 @@ def train_problem(
             run.start(zero_network(problem), None)
         if run.gap > gap:
             _solve_rounds(run)
+        if run.gap > gap:
+            run.compare_with_zero()
     except KeyboardInterrupt:
         if run.network is None:
             raise
@@ -383,7 +390,7 @@ class _Run:
         is_primal = build is build_completely_positive
         if not self.problem.loss.is_smooth and is_primal and self.gap > self.target:
             # Where there is no descent, the best second layer for these directions.
-            self.keep(refit(self.problem, raw, read_user_rows(model)), duals)
+            self.keep(refit(self.problem, raw, no_rows(self.problem)), duals)
         assert self.certificate is not None
         self.history.append(
             TrainingRound(
@@ -403,6 +410,17 @@ class _Run:
         """Begin with a network, and perhaps a dual point, from elsewhere."""
         self.report("certifying the network to start with")
         self.keep(network, [] if dual is None else [dual])
+
+    def compare_with_zero(self) -> None:
+        """Take the zero network where nothing better was found, and its proof."""
+        assert self.certificate is not None
+        zero = zero_network(self.problem)
+        best = self.certificate.objective * (1.0 + self.target)
+        if zero.objective(self.problem) > best:
+            return
+        self.keep(zero, [])
+        if self.gap > self.target and self.problem.skip is None:
+            self.keep(zero, [beta_max(self.problem, cells=self.cells).dual])
 
     def descend(self, network: ReLUNetwork, duals: list[Array]) -> None:
         """Keep a network and what descents from it lead to, until the gap is proved."""

@@ -245,3 +245,22 @@ def test_above_beta_max_nothing_is_solved(loss, excess):
     below = train(X, Y, 0.99 * least.lower, loss=loss)
     assert below.network.n_neurons > 0
     assert below.certificate.objective < result.certificate.objective
+
+
+@pytest.mark.parametrize("loss", ["absolute", "quantile"])
+@pytest.mark.parametrize("beta", [1e8, 1e12])
+def test_kinks_far_above_beta_max(loss, beta):
+    rng = np.random.default_rng(5)
+    X, Y = rng.normal(size=(6, 2)), rng.normal(size=(6, 2))
+    result = train(X, Y, beta, loss=loss)
+    assert result.converged
+    assert result.network.n_neurons == 0
+
+
+@pytest.mark.parametrize("loss", ["squared", "absolute"])
+@pytest.mark.parametrize("options", [{}, {"skip": True}, {"skip": 0.3, "bias": True}])
+def test_nothing_to_learn(loss, options):
+    X = np.random.default_rng(5).normal(size=(6, 2))
+    result = train(X, np.zeros((6, 2)), 0.1, loss=loss, **options)
+    assert result.converged
+    assert result.certificate.objective == 0.0

@@ -1,6 +1,5 @@
 """Proven bounds: the dual norm rho over all cells, and certificates from it."""
 
-from pyomo_relu.certificates.beta_max import BetaMax, beta_max
 from pyomo_relu.certificates.certificate import Certificate, certify
 from pyomo_relu.certificates.constrained import (
     ConstrainedCertificate,
@@ -8,6 +7,7 @@ from pyomo_relu.certificates.constrained import (
 )
 from pyomo_relu.certificates.covering import covering_cells
 from pyomo_relu.certificates.rho import RhoBound, bound_rho
+from pyomo_relu.certificates.zero_network import BetaMax, beta_max
 
 __all__ = [
     "BetaMax",

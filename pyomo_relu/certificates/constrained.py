@@ -20,10 +20,12 @@ until :math:`\rho(\tilde Z) \le \beta`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from pyomo.contrib.solver.common.results import Results
 from pyomo.contrib.solver.common.util import NoDualsError, NoSolutionError
 from scipy.optimize import minimize_scalar
@@ -49,6 +51,8 @@ Indices = np.ndarray[Any, np.dtype[np.intp]]
 __all__ = ["ConstrainedCertificate", "certify_model"]
 
 _TIGHT = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
+#: Half the width of the box, in units of one plus the largest prediction, scaled.
+_BOX = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,17 +166,18 @@ def certify_model(
             "model as it is now, by a solver that returns duals."
         ) from error
     point = np.array(numbers, dtype=float).reshape(shape) / scaled.objective_scale
-    z = _multipliers(rows, point, scaled.objective_scale)
-
     network = network.balance()
     F = network.predict_points(problem) / scaled.y_scale
     n = problem.n_samples
-    candidates = [(point + rows.pull(z).reshape(shape))[:n]]
     gradient = scaled.loss.canonical_dual(F[:n], scaled.Y, scaled.weight)
-    if gradient is not None:
-        candidates.append(gradient)
-    proofs = [_prove(problem, program.cells, rows, Z, z) for Z in candidates]
-    best = max(proofs, key=lambda proof: proof.bound)
+    proofs = []
+    for z in _multipliers(rows, point, F, scaled.objective_scale):
+        candidates = [(point + rows.pull(z).reshape(shape))[:n]]
+        if gradient is not None:
+            candidates.append(gradient)
+        proofs += [_prove(problem, program.cells, rows, Z, z) for Z in candidates]
+    best = max(proofs, key=lambda p: p.bound if np.isfinite(p.bound) else -np.inf)
+    z = best.z
     rho = best.rho
     units = scaled.objective_scale / scaled.y_scale
     return ConstrainedCertificate(
@@ -192,26 +197,53 @@ def certify_model(
     )
 
 
-def _multipliers(rows: UserRows, point: Array, scale: float) -> Array:
-    """Return multipliers z of the user's rows that go with a point of the predictions.
+def _multipliers(
+    rows: UserRows, point: Array, F: Array, scale: float
+) -> Iterator[Array]:
+    """Yield multipliers z of the user's rows that go with a point of the predictions.
 
     They are those of the small convex program in the predictions that is the infimum
-    above; zero where it has no solution.
+    above. By the last digits of the point, or along free predictions of anchor points,
+    that may be unbounded; in a box about the network's predictions it is not, and the
+    multipliers of the box are as small as these digits. Zero comes last.
     """
     nothing = np.zeros(len(rows.form.b))
-    if not len(nothing):
-        return nothing
-    inner = rows.inner
-    c = inner.c.copy()
-    c[rows.points] += scale * point.ravel()
-    solver = Clarabel()
-    answer = solver.minimise(
-        dataclasses.replace(inner, c=c),
-        solver.config(value={"solver_options": _TIGHT}, preserve_implicit=True),
+    if len(nothing):
+        c = rows.inner.c.copy()
+        c[rows.points] += scale * point.ravel()
+        inner = dataclasses.replace(rows.inner, c=c)
+        for form, places in (_boxed(inner, rows, F), (inner, rows.inner_rows)):
+            solver = Clarabel()
+            answer = solver.minimise(
+                form,
+                solver.config(value={"solver_options": _TIGHT}, preserve_implicit=True),
+            )
+            if answer.has_point and np.isfinite(answer.z).all():
+                z = _into_dual_cone(rows.form, answer.z[places] / scale)
+                if np.isfinite(z).all():
+                    yield z
+    yield nothing
+
+
+def _boxed(inner: ConicForm, rows: UserRows, F: Array) -> tuple[ConicForm, Indices]:
+    """Return the inner program with predictions in a box, and where its rows are."""
+    centre = F.ravel()
+    radius = _BOX * (1.0 + float(np.abs(centre).max(initial=0.0)))
+    count = len(centre)
+    sides = sp.csr_array(
+        (np.ones(count), (np.arange(count), rows.points)),
+        shape=(count, inner.A.shape[1]),
     )
-    if not answer.has_point or not np.isfinite(answer.z).all():
-        return nothing
-    return _into_dual_cone(rows.form, answer.z[rows.inner_rows] / scale)
+    A = sp.csr_array(inner.A)
+    p = inner.n_zero
+    form = dataclasses.replace(
+        inner,
+        A=sp.csc_array(sp.vstack([A[:p], sides, -sides, A[p:]])),
+        b=np.concatenate([inner.b[:p], radius + centre, radius - centre, inner.b[p:]]),
+        n_nonnegative=inner.n_nonnegative + 2 * count,
+    )
+    places = rows.inner_rows
+    return form, np.where(places < p, places, places + 2 * count)
 
 
 def _into_dual_cone(form: ConicForm, z: Array) -> Array:
@@ -241,6 +273,10 @@ def _into_dual_cone(form: ConicForm, z: Array) -> Array:
         u = min(u, -1e-12 * (1.0 + abs(v)))
         with np.errstate(over="ignore"):
             least = -u * np.exp(v / u - 1.0) * up
+        if least > w and v < 0.0:
+            # There u must not be next to zero.
+            u = min(u, v)
+            least = -u * np.exp(v / u - 1.0) * up
         z[start], z[start + 2] = u, max(w, float(least))
     return z
 
@@ -250,6 +286,7 @@ class _Proof(NamedTuple):
     trivial: float
     s: float
     Z: Array
+    z: Array
     rho: ProvenRho
 
 
@@ -307,7 +344,7 @@ def _prove(
 
     limits = [scaled.beta / r if r > 0.0 else np.inf for r in (rho.value, rho.trivial)]
     bound, s = best(limits[0])
-    return _Proof(bound, best(limits[1])[0], s, Z, rho)
+    return _Proof(bound, best(limits[1])[0], s, Z, z, rho)
 
 
 def _open_end(rows: UserRows, z: Array) -> float:

@@ -16,7 +16,7 @@ from pyomo_relu.cones import (
 )
 from pyomo_relu.cones.base import DESCEND
 from pyomo_relu.programs.network_program import SCOPE
-from pyomo_relu.tiers.replacement import replacement_of
+from pyomo_relu.tiers.replacement import replacement_of, stands_for
 
 __all__ = ["changed_objective", "is_own_of", "keep_state", "user_rows"]
 
@@ -59,7 +59,10 @@ def changed_objective(block: Any) -> str | None:
             Objective, active=True, descend_into=DESCEND
         )
     )
-    if [id(o) for o in active] != [id(block.component("objective"))]:
+    built = block.component("objective")
+    if len(active) == 1 and stands_for(active[0]) is built:
+        active = [built]
+    if [id(o) for o in active] != [id(built)]:
         names = ", ".join(repr(o.name) for o in active) or "none"
         return f"its active objective is {names}, not the one that was built"
     _, expressions = block.private_data(SCOPE)["state"]
@@ -142,3 +145,8 @@ def _made_by_tiers(block: Any) -> Iterator[Any]:
             yield from replacement.components
             yield from replacement.links
             pending.extend(replacement.leaves)
+    for objective in block.model().component_data_objects(
+        Objective, active=True, descend_into=DESCEND
+    ):
+        if stands_for(objective) is not None:
+            yield objective.parent_block().parent_component()

@@ -42,6 +42,7 @@ from pyomo_relu.cones import CopositiveCone
 from pyomo_relu.errors import InputError
 from pyomo_relu.losses import SquaredLoss
 from pyomo_relu.problem import TrainingProblem
+from pyomo_relu.programs.additions import keep_state
 from pyomo_relu.programs.network_program import (
     NetworkProgram,
     attach,
@@ -131,6 +132,7 @@ def build_copositive(
     attach(model, program)
     with PauseGC():
         _write(model, program, form)
+    keep_state(model)
     return model
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from pyomo.environ import Block, ConcreteModel, Objective, Var
 
 from pyomo_relu.errors import UnprovableModelError
+from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs.additions import is_own_of, user_rows
+from pyomo_relu.programs.network_program import network_program
+from pyomo_relu.programs.rows import objects
 from pyomo_relu.solvers import (
     Clarabel,
     ConicForm,
@@ -22,7 +27,7 @@ from pyomo_relu.solvers.refinement import refine
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
 
-__all__ = ["UserRows", "read_user_rows"]
+__all__ = ["UserRows", "no_rows", "read_user_rows"]
 
 
 class UserRows(NamedTuple):
@@ -154,14 +159,6 @@ def read_user_rows(model: Any) -> UserRows:
             "instead."
         )
     points = np.array([column[id(v)] for v in predictions], dtype=np.intp)
-    loss = np.array(
-        [
-            j
-            for j, variable in enumerate(form.variables)
-            if _is_below(variable, model.loss_parts)
-        ],
-        dtype=np.intp,
-    )
     named = {id(data): data.name for data in added}
     owned = _rows_of(form, set(named))
     _refuse_other_variables(form, added, points, is_own)
@@ -174,21 +171,6 @@ def read_user_rows(model: Any) -> UserRows:
         ]
     )
     user = np.union1d(owned, bounds[bounds >= 0]).astype(np.intp)
-    parts = {
-        id(data)
-        for data in (
-            *form.constraints,
-            *(part.cone for part in form.vector_cones),
-            *(row.constraint for row in form.quadratics),
-        )
-        if _is_below(data, model.loss_parts)
-    }
-    own_bounds = np.concatenate(
-        [form.upper_bound_rows[loss], form.lower_bound_rows[loss]]
-    )
-    inside = np.concatenate([user, _rows_of(form, parts), own_bounds[own_bounds >= 0]])
-    inside = np.unique(inside).astype(np.intp)
-    columns = np.concatenate([points, others, loss])
     part = _part(form, user, np.concatenate([points, others]))
     # Bounds of the user's variables, which close what the multipliers leave open.
     low = np.full(len(others), -np.inf)
@@ -197,6 +179,7 @@ def read_user_rows(model: Any) -> UserRows:
         below, above = form.variables[j].bounds
         low[place] = -np.inf if below is None else below
         high[place] = np.inf if above is None else above
+    inner, inner_rows = _with_loss(part, len(points), network_program(model).problem)
     return UserRows(
         form=part,
         points=np.arange(len(points)),
@@ -204,18 +187,121 @@ def read_user_rows(model: Any) -> UserRows:
         names=[form.variables[j].name for j in others.tolist()],
         lower=low,
         upper=high,
-        inner=_part(form, inside, columns),
-        inner_rows=np.searchsorted(inside, user),
+        inner=inner,
+        inner_rows=inner_rows,
         number=len(added),
     )
 
 
-def _is_below(data: Any, block: Any) -> bool:
-    while data is not None:
-        data = data.parent_block()
-        if data is block:
-            return True
-    return False
+def no_rows(problem: TrainingProblem) -> UserRows:
+    """Return what a program holds to which nobody has added anything.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        What is trained.
+    """
+    model = ConcreteModel()
+    model.scaled_prediction = Var(range(problem.n_points * problem.n_outputs))
+    model.objective = Objective(expr=0.0 * model.scaled_prediction[0])
+    count = len(model.scaled_prediction)
+    nothing = np.zeros(0, dtype=np.intp)
+    whole = dataclasses.replace(
+        compile_conic(model),
+        variables=list(model.scaled_prediction.values()),
+        P=sp.csc_array((count, count)),
+        c=np.zeros(count),
+        A=sp.csc_array((0, count)),
+        upper_bound_rows=np.full(count, -1),
+        lower_bound_rows=np.full(count, -1),
+    )
+    inner, inner_rows = _with_loss(whole, count, problem)
+    return UserRows(
+        form=whole,
+        points=np.arange(count),
+        others=nothing,
+        names=[],
+        lower=np.zeros(0),
+        upper=np.zeros(0),
+        inner=inner,
+        inner_rows=inner_rows,
+        number=0,
+    )
+
+
+def _with_loss(
+    rows: ConicForm, count: int, problem: TrainingProblem
+) -> tuple[ConicForm, Indices]:
+    """Return rows with those of the loss, which is the objective, and where they are.
+
+    Parameters
+    ----------
+    rows : ConicForm
+        In the predictions, `count` of them, and other variables.
+    """
+    scaled = problem.scaled
+    n, c = problem.Y.shape
+    model = ConcreteModel()
+    model.prediction = Var(range(count))
+    model.parts = Block()
+    F = objects(model.prediction.values(), (count // c, c))[:n]
+    model.objective = Objective(
+        expr=scaled.objective_scale
+        * scaled.loss.write(model.parts, F, scaled.Y, scaled.weight)
+    )
+    loss = compile_conic(model)
+    column = {id(v): j for j, v in enumerate(model.prediction.values())}
+    beyond = len(rows.variables)
+    places = []
+    for variable in loss.variables:
+        if id(variable) not in column:
+            column[id(variable)] = beyond
+            beyond += 1
+        places.append(column[id(variable)])
+    to = sp.csr_array(
+        (np.ones(len(places)), (np.arange(len(places)), places)),
+        shape=(len(places), beyond),
+    )
+    first = sp.csr_array(rows.A)
+    first.resize(first.shape[0], beyond)
+    second = sp.csr_array(loss.A @ to)
+    parts = list(zip(_segments(rows), _segments(loss), strict=True))
+    A = sp.vstack(
+        [m[s] for mine, its in parts for m, s in ((first, mine), (second, its))]
+    )
+    b = np.concatenate([v for mine, its in parts for v in (rows.b[mine], loss.b[its])])
+    before = np.cumsum([0] + [i.stop - i.start for _, i in parts])[:-1]
+    moved = [
+        np.arange(m.start, m.stop) + k for (m, _), k in zip(parts, before, strict=True)
+    ]
+    padding = np.full(beyond, -1)
+    inner = dataclasses.replace(
+        rows,
+        variables=[*rows.variables, *[None] * (beyond - len(rows.variables))],
+        P=sp.csc_array(to.T @ loss.P @ to),
+        c=np.asarray(to.T @ loss.c),
+        c0=loss.c0,
+        sense=1,
+        has_objective=True,
+        A=sp.csc_array(A),
+        b=b,
+        n_zero=rows.n_zero + loss.n_zero,
+        n_nonnegative=rows.n_nonnegative + loss.n_nonnegative,
+        soc_orders=np.concatenate([rows.soc_orders, loss.soc_orders]),
+        psd_orders=np.concatenate([rows.psd_orders, loss.psd_orders]),
+        n_exponential=rows.n_exponential + loss.n_exponential,
+        upper_bound_rows=padding,
+        lower_bound_rows=padding,
+    )
+    return inner, np.concatenate(moved).astype(np.intp)
+
+
+def _segments(form: ConicForm) -> list[slice]:
+    """Rows of each kind of cone, in order."""
+    last = len(form.b) - 3 * form.n_exponential
+    ends = [0, form.n_zero, form.n_linear, form.n_linear + form.n_vector, last]
+    ends.append(len(form.b))
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def _rows_of(form: ConicForm, wanted: set[int]) -> Indices:

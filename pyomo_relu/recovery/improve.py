@@ -10,6 +10,7 @@ from scipy.linalg import null_space
 
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import ScaledProblem, TrainingProblem
+from pyomo_relu.recovery.reduce import reduce_neurons
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -28,6 +29,8 @@ _MAX_STEPS = 60
 #: left only where a solver stopped far from the optimum.
 _MAX_WEIGHTS = 3_000
 _WORTH_A_ROUND = 1e-10
+#: What fewer neurons may cost at first, relatively.
+_WORTH_FEWER = 1e-6
 _MAX_KINKS = 20
 #: Gradients, relative to their penalty part, that count as zero, and that no step
 #: makes smaller.
@@ -92,6 +95,10 @@ def improvements(
     yield best
     if not problem.loss.is_smooth:
         return
+    fewer = reduce_neurons(problem, best)
+    if fewer.objective(problem) <= best_value * (1.0 + _WORTH_FEWER):
+        # The descent makes up for what the reduction costs, at a fraction of the work.
+        best = fewer
     stationary = False
     for damping in _DAMPINGS:
         round_value = best_value
@@ -144,7 +151,7 @@ def _descend(
     u_norm, v_norm = np.linalg.norm(first, axis=0), np.linalg.norm(second, axis=1)
     size = u_norm * v_norm
     keep = size > tolerance * size.max(initial=0.0)
-    if not keep.any():
+    if not keep.any() and scaled.skip is None:
         return network, False
     # Balanced in scaled units, where the penalty is the scaled one.
     factor = np.sqrt(v_norm[keep] / u_norm[keep])
@@ -215,8 +222,10 @@ class _Faces:
 
     def _sum(self, columns: Array) -> Array:
         """Add up the columns (N, sum of sizes) of each neuron."""
+        if not self.sizes:
+            return columns
         starts = np.cumsum([0, *self.sizes[:-1]])
-        return np.add.reduceat(columns, starts, axis=1) if self.sizes else columns
+        return np.add.reduceat(columns, starts, axis=1)
 
     def split(self, theta: Array) -> tuple[Array, Array, Array]:
         """Return all a, v (m, c) and the linear term (r or 0, c)."""
@@ -232,6 +241,8 @@ class _Faces:
     def layers(self, theta: Array) -> tuple[Array, Array]:
         """Return first (r, m) and second layer (m, c)."""
         a, v, _ = self.split(theta)
+        if not self.spans:
+            return np.zeros((self.scaled.rank, 0)), v
         parts = np.split(a, np.cumsum(self.sizes)[:-1])
         u = [Q @ x for Q, x in zip(self.spans, parts, strict=True)]
         return np.column_stack(u), v
@@ -346,7 +357,7 @@ def _newton(faces: _Faces, theta: Array, damping: float) -> tuple[_Faces, Array,
             if at and min(at) <= allowance:
                 length, j, k = kinks[int(np.argmin(at))]
                 faces, theta = faces.restrict(theta + length * step, j, k)
-                if not faces.spans:
+                if not len(theta):
                     return faces, theta, True
                 value = faces.value(theta)
                 continue

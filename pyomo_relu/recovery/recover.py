@@ -13,7 +13,7 @@ from pyomo_relu.cones import ConeData, CopositiveConeData
 from pyomo_relu.cones.factor import factor_in_cone
 from pyomo_relu.errors import InputError, SolverError
 from pyomo_relu.network import ReLUNetwork
-from pyomo_relu.programs.additions import user_rows
+from pyomo_relu.programs.additions import changed_objective, user_rows
 from pyomo_relu.programs.network_program import (
     NetworkProgram,
     TrainingProgram,
@@ -21,9 +21,9 @@ from pyomo_relu.programs.network_program import (
     network_program,
     unit_rows,
 )
-from pyomo_relu.programs.user_rows import read_user_rows
+from pyomo_relu.programs.user_rows import UserRows, no_rows, read_user_rows
 from pyomo_relu.recovery.improve import improve_network
-from pyomo_relu.recovery.refit import refit
+from pyomo_relu.recovery.refit import refit, violation
 from pyomo_relu.tiers.replacement import Replacement, replacement_of, tier_of
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -35,6 +35,10 @@ __all__ = ["recover_network"]
 _EMPTY = 1e-6
 #: The same where nothing is factored: all that is read off counts.
 _ROUNDING = 1e-12
+#: Largest violation of the user's constraints, predictions in units of the targets.
+_ALLOWED = 1e-7
+#: Directions that one fit of the second layer may have.
+_MAX_DIRECTIONS = 2_000
 
 
 def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
@@ -56,7 +60,8 @@ def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
     which the model's Suffix ``dual`` holds as ``-T``, the model being a maximisation
     (design, The copositive program). The variables of the other programs are the
     weights of neurons, or (:func:`~pyomo_relu.build_gated`) linear maps whose singular
-    vectors become neurons.
+    vectors become neurons. Those of :func:`~pyomo_relu.build_nonconvex` are taken as
+    they stand, constraints satisfied as far as the solver satisfies them.
 
     Parameters
     ----------
@@ -65,10 +70,13 @@ def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
         need it, and solved.
     improve : bool, optional
         Whether to descend from the factors to a local optimum; the default, unless
-        you have added constraints of your own. Then the second layer is fitted again,
-        with the directions of the factors, so that the predictions satisfy the
-        constraints (:mod:`pyomo_relu.recovery.refit`). False: the factors as they are,
-        parallel neurons apart (:meth:`ReLUNetwork.merge` merges them).
+        you have added constraints of your own, or changed the objective. Under
+        constraints the second layer is fitted again, with the directions of the
+        factors, so that the predictions satisfy them
+        (:mod:`pyomo_relu.recovery.refit`), and so it is where the loss has kinks, on
+        which no descent leads on. With another objective the factors stay as they are.
+        False: the factors as they are in any case, parallel neurons apart
+        (:meth:`ReLUNetwork.merge` merges them).
 
     Returns
     -------
@@ -83,13 +91,14 @@ def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
         Its solution is no network with the activation of the problem: gates of the
         user's own.
     SolverError
-        The model has no values, or for the copositive program no multipliers.
+        The model has no values, or for the copositive program no multipliers; no
+        network with the directions of the solution satisfies your constraints.
     UnprovableModelError
         `improve` is left out or True, and there are constraints that are not convex
         ones on predictions.
     InputError
-        `improve` is True, and there are constraints of your own: a descent would
-        leave them.
+        `improve` is True, and there are constraints or an objective of your own: a
+        descent would leave them.
 
     Examples
     --------
@@ -116,17 +125,76 @@ def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
     network = ReLUNetwork.of_problem(program.problem, *layers, skip=skip).balance()
     if improve is False:
         return network
-    if _has_user_rows(model):
-        if improve:
-            raise InputError(
-                f"{model.name!r} has constraints of your own, which a descent would "
-                "leave; leave improve out to fit the second layer under them."
-            )
-        if isinstance(program, WeightProgram) and not program.is_convex:
-            # Its weights are a network that satisfies them as it stands.
+    problem = program.problem
+    constrained = _has_user_rows(model)
+    changed = changed_objective(model)
+    if improve and (constrained or changed):
+        raise InputError(
+            f"a descent would leave the constraints or the objective of {model.name!r}"
+            f" ({changed or 'constraints of your own'}); leave improve out."
+        )
+    if isinstance(program, WeightProgram) and not program.is_convex:
+        # Its weights are a network that satisfies the constraints as it stands.
+        return network if constrained or changed else improve_network(problem, network)
+    if not constrained:
+        if changed:
             return network
-        return refit(program.problem, network, read_user_rows(model))
-    return improve_network(program.problem, network)
+        if not problem.loss.is_smooth or _is_lost(model, network):
+            # No descent leads on from there.
+            network = _refitted(model, program, network, no_rows(problem))
+        return improve_network(problem, network)
+    rows = read_user_rows(model)
+    if not changed:
+        network = _refitted(model, program, network, rows)
+    excess = violation(problem, network, rows)
+    if not excess <= _ALLOWED:
+        raise SolverError(
+            f"no network with the directions of this solution satisfies the "
+            f"constraints of {model.name!r}: the best one violates them by "
+            f"{excess:.1e}, predictions in units of the size of the targets. Use a "
+            "tighter tier ('dnn' after 'partition'), solve to a tighter accuracy, or "
+            "take the network as it is by improve=False."
+        )
+    return network
+
+
+def _refitted(
+    model: Any, program: TrainingProgram, network: ReLUNetwork, rows: UserRows
+) -> ReLUNetwork:
+    """Fit the second layer again; with the rays of the cells where that is needed."""
+    problem = program.problem
+    best = refit(problem, network, rows)
+    lost = _is_lost(model, best)
+    if not lost and violation(problem, best, rows) <= _ALLOWED:
+        return best
+    frames = (
+        [program.frame(i)[0] for i in program.active.tolist()]
+        if isinstance(program, NetworkProgram)
+        else []
+    )
+    if not frames:
+        return best
+    return refit(problem, best, rows, _some_directions(np.hstack(frames)))
+
+
+def _some_directions(rays: Array) -> Array:
+    """Return rays (r, m) without repeated ones, as many as one program can take."""
+    rays = rays / np.linalg.norm(rays, axis=0)
+    _, first = np.unique(rays.round(9), axis=1, return_index=True)
+    first = np.sort(first)
+    step = -(-len(first) // _MAX_DIRECTIONS)
+    return rays[:, first[::step]]
+
+
+def _is_lost(model: Any, network: ReLUNetwork) -> bool:
+    """Whether a solution has moments and its network no neuron."""
+    if network.n_neurons or model.component("penalty") is None:
+        return False
+    penalty = value(model.penalty, exception=False)
+    objective = value(model.objective, exception=False)
+    if penalty is None or objective is None:
+        return False
+    return bool(penalty > _EMPTY * abs(objective))
 
 
 def _factor(model: Any, program: NetworkProgram) -> list[tuple[Array, Array]]:

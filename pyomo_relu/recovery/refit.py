@@ -27,19 +27,24 @@ from pyomo_relu.solvers.refinement import refine
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["refit"]
+__all__ = ["refit", "violation"]
 
 _TIGHT = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
 #: Neurons with less than this part of the largest second layer are left out.
 _EMPTY = 1e-7
+#: Violations below this are those of rounding and of a solver's last digits.
+_FEASIBLE = 1e-9
 
 logger = logging.getLogger(__name__)
 
 
 def refit(
-    problem: TrainingProblem, network: ReLUNetwork, rows: UserRows
+    problem: TrainingProblem,
+    network: ReLUNetwork,
+    rows: UserRows,
+    more: Array | None = None,
 ) -> ReLUNetwork:
-    """Return a network with the same directions that satisfies the user's rows.
+    """Return the best network with the same directions that satisfies the user's rows.
 
     Parameters
     ----------
@@ -48,20 +53,25 @@ def refit(
     network : ReLUNetwork
         Where the directions come from.
     rows : UserRows
-        The constraints.
+        The constraints; there may be none.
+    more : (r, k) array, optional
+        Further directions, scaled.
 
     Returns
     -------
     ReLUNetwork
-        Balanced; the network as it was where these directions cannot satisfy the rows.
+        Balanced; the network as it was where these directions cannot satisfy the rows,
+        or where it is better.
     """
     scaled = problem.scaled
     merged = network.merge(1e-7)
     first, _ = scaled.from_user(merged.stacked, merged.second)
     norms = np.linalg.norm(first, axis=0)
     first = first[:, norms > 0.0] / norms[norms > 0.0]
+    if more is not None:
+        first = np.hstack([first, more / np.linalg.norm(more, axis=0)])
     m, c = first.shape[1], problem.n_outputs
-    if m == 0:
+    if m == 0 and scaled.skip is None:
         return network
     inner = rows.inner
     n_points = scaled.n_points * c
@@ -127,10 +137,27 @@ def refit(
         for some in (kept, size > 0.0)
     ]
 
-    def violation(candidate: ReLUNetwork) -> float:
-        return rows.violation(candidate.predict_points(problem) / scaled.y_scale)
+    violations = {
+        id(each): violation(problem, each, rows) for each in (*found, network)
+    }
+    least = min(violations.values())
+    kept_ones = [
+        each
+        for each in (*found, network)
+        if violations[id(each)] <= max(least, _FEASIBLE)
+    ]
+    return min(kept_ones, key=lambda each: each.objective(problem))
 
-    return min([*found, network], key=violation)
+
+def violation(problem: TrainingProblem, network: ReLUNetwork, rows: UserRows) -> float:
+    """Return how far the predictions of a network, scaled, violate the user's rows.
+
+    Parameters
+    ----------
+    problem, network, rows
+        As for :func:`refit`.
+    """
+    return rows.violation(network.predict_points(problem) / problem.scaled.y_scale)
 
 
 def _norms(m: int, c: int, before: int) -> sp.csr_array:

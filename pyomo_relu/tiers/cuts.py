@@ -236,8 +236,8 @@ class CutsTier(Tier):
             tangents = Tangents(block, squares, not _has_integers(objective))
             objective.deactivate()
             made["objectives"] = [objective]
-            for part in self._parts:
-                record_of(part.block).frozen = objective, squares
+            for made_block in (block, *(part.block for part in self._parts)):
+                record_of(made_block).frozen = objective, squares
         CutLoop(model, self._parts, tangents, self._config).run()
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "record_of",
     "replacement_of",
     "source_cone",
+    "stands_for",
     "tier_of",
 ]
 
@@ -74,8 +75,8 @@ class BlockRecord:
         self.replacements: Any = ComponentMap()
         #: The way back: leaf to the cone that it was put in place of.
         self.sources: Any = ComponentMap()
-        #: Of a block that relu.cuts made: the objective, and what it was when its
-        #: tangents took its place.
+        #: Of a block that relu.cuts made, for cones or for tangents: the objective, and
+        #: what it was when its tangents took its place.
         self.frozen: tuple[Any, Any] | None = None
         #: Which side the model as it was written is on of the problem that it stands
         #: for ("inner" or "outer"), and why; None if it is that problem.
@@ -103,6 +104,18 @@ def forget_replacement(cone: ConeData) -> None:
     record = record_of(cone.parent_block())
     for leaf in record.replacements.pop(cone).leaves:
         record.sources.pop(leaf, None)
+
+
+def stands_for(objective: Any) -> Any:
+    """Return the objective that relu.cuts put another in the place of, or None.
+
+    Parameters
+    ----------
+    objective : objective data
+        An active one, which may be that of tangents.
+    """
+    frozen = record_of(objective.parent_block()).frozen
+    return None if frozen is None else frozen[0]
 
 
 def mark_side(block: Any, side: str, reason: str) -> None:

@@ -263,7 +263,7 @@ def test_a_failing_solver_leaves_proven_bounds(monkeypatch, caplog):
     def fail(problem, directions):
         raise SolverError("no point")
 
-    module = sys.modules["pyomo_relu.certificates.beta_max"]
+    module = sys.modules["pyomo_relu.certificates.zero_network"]
     monkeypatch.setattr(module, "_solve_master", fail)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(12, 2))

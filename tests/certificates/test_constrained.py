@@ -9,6 +9,7 @@ from pyomo.contrib.solver.common.util import NoOptimalSolutionError
 from scipy.optimize import minimize
 
 from pyomo_relu import (
+    ExponentialCone,
     Huber,
     PSDCone,
     SecondOrderCone,
@@ -20,7 +21,9 @@ from pyomo_relu import (
     solve,
     train,
 )
+from pyomo_relu.certificates.constrained import _into_dual_cone
 from pyomo_relu.errors import InputError, UnprovableModelError
+from pyomo_relu.solvers import compile_conic
 
 rng = np.random.default_rng(1)
 X, Y = rng.normal(size=(10, 2)), rng.normal(size=(10, 2))
@@ -303,3 +306,79 @@ def test_wrong_arguments():
     other, _ = solved(problem, fair)
     with pytest.raises(InputError, match="multipliers"):
         certify_model(other, network, results)
+
+
+@pytest.mark.parametrize("loss", ["squared", "absolute", "huber", "quantile"])
+def test_the_last_digits_of_a_dual_point_do_not_cost_the_bound(loss):
+    # The infimum over the prediction of an anchor point is -inf where the dual point
+    # of a solver is not quite zero.
+    rng = np.random.default_rng(0)
+    X, Y, anchor = (rng.normal(size=(k, 2)) for k in (5, 5, 1))
+    problem = TrainingProblem(X, Y, 0.1, anchors=anchor, loss=loss)
+    model = build_completely_positive(problem)
+    model.pair = pyo.Constraint(expr=model.prediction[0, 0] <= model.prediction[1, 0])
+    model.cap = pyo.Constraint(expr=model.prediction[5, 0] <= 0.1)
+    relax(model, "dnn")
+    results = solve(model)
+    certificate = certify_model(model, recover_network(model), results)
+    assert certificate.lower_bound <= certificate.objective * (1.0 + 1e-12)
+    assert certificate.gap < 1e-6
+
+
+@pytest.mark.parametrize("tier", ["dnn", "sos", "rays"])
+def test_exact_tiers_prove_the_same_bound(tier):
+    rng = np.random.default_rng(3)
+    X, Y, anchors = (rng.normal(size=(k, 2)) for k in (6, 6, 2))
+    problem = TrainingProblem(X, Y, 0.1, anchors=anchors)
+    model = build_completely_positive(problem)
+    model.caps = pyo.Constraint(range(8), rule=lambda m, i: m.prediction[i, 0] <= 0.3)
+    model.value = pyo.Constraint(expr=model.prediction[7, 0] == 0.1)
+    relax(model, tier)
+    results = solve(model)
+    network = recover_network(model)
+    certificate = certify_model(model, network, results)
+    assert certificate.gap < 1e-6
+    assert abs(network.predict(anchors)[1, 0] - 0.1) < 1e-9
+
+
+def test_a_row_that_is_stated_twice():
+    rng = np.random.default_rng(1)
+    X, Y = rng.normal(size=(6, 2)), rng.normal(size=(6, 2))
+    problem = TrainingProblem(X, Y[:, 0], 0.1, loss="absolute")
+    model = build_completely_positive(problem)
+    model.same = pyo.Constraint(
+        [0, 1], rule=lambda m, _: m.prediction[0, 0] == m.prediction[1, 0]
+    )
+    relax(model, "dnn")
+    results = solve(model)
+    assert certify_model(model, recover_network(model), results).gap < 1e-6
+
+
+def test_tangents_stand_for_the_objective():
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(6, 2)), rng.normal(size=6)
+    certificates = []
+    for tier in ("cuts", "dnn"):
+        model = build_completely_positive(TrainingProblem(X, y, 0.1))
+        model.cap = pyo.Constraint(expr=model.prediction[1, 0] <= -0.4)
+        relax(model, tier)
+        results = solve(model)
+        network = recover_network(model)
+        certificates.append(certify_model(model, network, results))
+    assert certificates[0].gap < 1e-5
+    assert certificates[1].gap < 1e-9
+    assert certificates[0].constraints == 1
+    assert certificates[0].objective >= certificates[1].lower_bound
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_multipliers_next_to_the_border_of_the_exponential_cone(seed):
+    rng = np.random.default_rng(seed)
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var([0, 1, 2])
+    model.cone = ExponentialCone(list(model.x.values()))
+    form = compile_conic(model)
+    for scale in (1e-12, 1e-6, 1.0, 1e6):
+        z = _into_dual_cone(form, scale * rng.normal(size=3))
+        assert np.isfinite(z).all()
+        assert form.cone_violation(z, dual=True) <= 1e-12 * (1.0 + np.abs(z).max())

@@ -131,3 +131,16 @@ def test_bad_arguments_are_refused():
         build_gated(problem, gates=np.zeros((5, 2), bool))
     with pytest.raises(InputTypeError, match="not a gated program"):
         gated_weights(build_group_lasso(problem))
+
+
+@pytest.mark.parametrize("options", [{}, {"skip": True}])
+def test_patches_without_neurons(options):
+    problem = TrainingProblem(
+        [[[1.0], [2.0]], [[2.0], [3.0]]], [1.0, 2.0], 1e2, **options
+    )
+    model = build_gated(problem)
+    solve(model)
+    means = np.array([1.5, 2.5])
+    explained = (means @ [1.0, 2.0]) ** 2 / (means @ means) if options else 0.0
+    found = gated_weights(model).objective()
+    assert found == pytest.approx(0.5 * (5.0 - explained), abs=1e-6)

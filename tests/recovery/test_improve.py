@@ -9,6 +9,7 @@ from pyomo_relu.losses import Huber
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.recovery import improve, improve_network
+from pyomo_relu.recovery.reduce import reduce_neurons
 
 NO_LINEAR_TERM = np.zeros((0, 2))
 
@@ -146,3 +147,47 @@ def test_a_network_without_the_biases_of_the_problem(problem_bias, network_bias,
     assert found.objective(problem) < start.balance().objective(problem)
     assert (found.bias is not None) == problem_bias
     assert found.metadata == {"from": "elsewhere"}
+
+
+def test_neurons_may_all_vanish_beside_a_linear_term():
+    problem = TrainingProblem(
+        [[0.4], [1.3], [0.0]],
+        [1.0, 1.4, 1.2],
+        1.54116,
+        loss="huber",
+        bias=True,
+        skip=True,
+    )
+    start = ReLUNetwork([[1.2]], [[0.4]], bias=[0.3], skip=[[0.0], [0.0]])
+    best = improve_network(problem, start)
+    assert best.n_neurons == 0
+    # Without neurons this is least squares: the residuals are within the width.
+    rows = problem.rows
+    residual = problem.Y - rows @ np.linalg.lstsq(rows, problem.Y, rcond=None)[0]
+    assert best.objective(problem) == pytest.approx(0.5 * np.sum(residual**2))
+
+
+def test_a_linear_term_without_neurons_is_improved():
+    problem = TrainingProblem([[1.0], [2.0], [-1.0]], [2.0, 4.0, -1.0], 50.0, skip=True)
+    start = ReLUNetwork(np.zeros((1, 0)), np.zeros((0, 1)), skip=[[0.5]])
+    # (2 + 8 + 1)^2 / 6 of the half 21 is explained.
+    assert improve_network(problem, start).objective(problem) == pytest.approx(5 / 12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("options", [{}, {"bias": True}, {"activation": "absolute"}])
+def test_fewer_neurons_predict_the_same(seed, options):
+    rng = np.random.default_rng(seed)
+    problem = TrainingProblem(
+        rng.normal(size=(5, 2)), rng.normal(size=(5, 2)), 0.1, **options
+    )
+    rows = problem.rows.shape[1]
+    network = ReLUNetwork.of_problem(
+        problem, rng.normal(size=(rows, 60)), rng.normal(size=(60, 2))
+    )
+    fewer = reduce_neurons(problem, network)
+    assert fewer.n_neurons <= 10
+    np.testing.assert_allclose(
+        fewer.predict(problem.X), network.predict(problem.X), atol=1e-7
+    )
+    assert fewer.penalty() <= network.balance().penalty() * (1.0 + 1e-9)

@@ -7,13 +7,14 @@ import pytest
 from pyomo_relu import (
     TrainingProblem,
     build_completely_positive,
+    build_copositive,
     certify,
     recover_network,
     relax,
     sample_cells,
     solve,
 )
-from pyomo_relu.errors import InputTypeError, SolverError
+from pyomo_relu.errors import InputError, InputTypeError, SolverError
 from tests.instances import REFERENCE, reference_data
 
 
@@ -81,3 +82,68 @@ def test_an_unsolved_model_is_refused():
         recover_network(model)
     with pytest.raises(InputTypeError, match="not a network program"):
         recover_network(pyo.ConcreteModel())
+
+
+KINKED = [[-1, 0], [-2, 1], [-2, -2], [0, 2], [-1, 1], [0, -1], [0, 1], [-1, 0]]
+TARGETS = [
+    [2, -1, 0],
+    [1, 0, 0],
+    [-1, 1, -2],
+    [2, -1, 0],
+    [2, -1, 0],
+    [1, 0, 1],
+    [-2, 0, -1],
+    [-1, 1, -1],
+]
+
+
+@pytest.mark.parametrize("build", [build_completely_positive, build_copositive])
+def test_a_loss_with_kinks_loses_nothing(build):
+    problem = TrainingProblem(KINKED, TARGETS, 0.065, loss="absolute", bias=True)
+    model = build(problem)
+    relax(model, "dnn")
+    optimum = solve(model).incumbent_objective
+    network = recover_network(model)
+    assert network.objective(problem) == pytest.approx(optimum, rel=1e-6)
+
+
+def test_another_objective_is_not_descended_from():
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(6, 2)), rng.normal(size=6)
+    problem = TrainingProblem(X, y, 0.1)
+    model = build_completely_positive(problem)
+    model.objective.set_value(model.loss + model.penalty + 2 * model.prediction[0, 0])
+    relax(model, "dnn")
+    solve(model)
+    network = recover_network(model)
+    value = network.objective(problem) + 2 * network.predict(X)[0, 0]
+    assert value == pytest.approx(pyo.value(model.objective), rel=1e-4)
+    with pytest.raises(InputError, match="objective"):
+        recover_network(model, improve=True)
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_the_gated_relaxation_still_has_a_good_network(columns):
+    rng = np.random.default_rng(3)
+    X, Y = rng.normal(size=(6, 2)), rng.normal(size=(6, 2))[:, :columns]
+    problem = TrainingProblem(X, Y, 0.1)
+    model = build_completely_positive(problem)
+    relax(model, "psd")
+    solve(model)
+    network = recover_network(model)
+    assert certify(problem, network).gap < 0.01
+
+
+def test_constraints_that_no_direction_can_meet():
+    rng = np.random.default_rng(3)
+    X, Y, anchors = (rng.normal(size=(k, 2)) for k in (6, 6, 2))
+    problem = TrainingProblem(X, Y[:, 0], 0.1, anchors=anchors)
+    model = build_completely_positive(problem)
+    model.value = pyo.Constraint(expr=model.prediction[7, 0] == 0.1)
+    relax(model, "psd")
+    solve(model)
+    assert recover_network(model).predict(anchors)[1, 0] == pytest.approx(0.1)
+    # Now no network can: two values at one point.
+    model.other = pyo.Constraint(expr=model.prediction[7, 0] == 0.2)
+    with pytest.raises(SolverError, match=r"violates them by"):
+        recover_network(model)

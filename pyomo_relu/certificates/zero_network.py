@@ -250,14 +250,20 @@ def zero_network(problem: TrainingProblem) -> ReLUNetwork:
     Parameters
     ----------
     problem : TrainingProblem
-        Without a linear term.
+        Where it has a linear term, that is zero as well.
 
     Examples
     --------
     >>> zero_network(TrainingProblem([[1.0, 2.0]], [[1.0]], 0.1))
     ReLUNetwork(inputs=2, neurons=0, outputs=1)
     """
-    return _network(problem, np.zeros((problem.rows.shape[1], 0)))
+    inputs = problem.rows.shape[1]
+    skip = None
+    if problem.skip is not None:
+        skip = np.zeros((inputs, problem.n_outputs))
+    return ReLUNetwork.of_problem(
+        problem, np.zeros((inputs, 0)), np.zeros((0, problem.n_outputs)), skip=skip
+    )
 
 
 def _network(
