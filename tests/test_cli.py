@@ -303,7 +303,9 @@ def test_bad_options_are_refused_and_nothing_is_written(
 
 
 def test_an_output_is_refused_before_the_training(run, monkeypatch, table):
-    monkeypatch.setattr("pyomo_relu.cli.train.train", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "pyomo_relu.cli.train.train", lambda *_, **__: pytest.fail("trained")
+    )
     done = run(
         *("train", table, "--targets", "y", "--features", "a,b", "--beta", "0.1"),
         *("--out", ""),
