@@ -22,8 +22,8 @@ from pyomo_relu.certificates import (
     certify,
     covering_cells,
 )
-from pyomo_relu.certificates.zero_network import check_cells, zero_network
 from pyomo_relu.certificates.directions import best_directions
+from pyomo_relu.certificates.zero_network import check_cells, zero_network
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.losses import Loss
 from pyomo_relu.network import ReLUNetwork
