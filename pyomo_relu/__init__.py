@@ -37,10 +37,12 @@ from pyomo_relu.programs import (
     gated_weights,
 )
 from pyomo_relu.recovery import recover_network
+from pyomo_relu.solution_files import read_solution
 from pyomo_relu.solvers import solve, solver_table
 from pyomo_relu.tiers import bound_direction, relax
 from pyomo_relu.training import TrainingResult, train
 from pyomo_relu.training_path import PathResult, train_path
+from pyomo_relu.writers import export
 
 __version__ = "0.1.0"
 
@@ -79,7 +81,9 @@ __all__ = [
     "certify_model",
     "closed_form",
     "enumerate_cells",
+    "export",
     "gated_weights",
+    "read_solution",
     "recover_network",
     "relax",
     "sample_cells",

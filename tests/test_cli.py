@@ -21,7 +21,6 @@ from pyomo_relu import (
     solver_table,
     train,
 )
-from pyomo_relu.__main__ import main
 from pyomo_relu.tiers import tier_table, tier_table_markdown
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
@@ -36,23 +35,6 @@ def run_process(*arguments):
         text=True,
         timeout=300,
     )
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Run in this process, which saves the imports."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pyomo-relu", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as error:
-            status = error.code or 0
-        output = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, status, *output)
-
-    return call
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     names = {
@@ -20,8 +20,11 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch):
         "first": rng.normal(size=(2, 3)),
         "second": rng.normal(size=(3, 2)),
     }
+    # What another program made of the last block's file.
+    (tmp_path / "solution.txt").write_text("name,value\nx,1.41421356\n")
     for block in blocks:
         exec(block, names)
     assert (tmp_path / "network.json").exists()
-    # The last block is the cone without a network: x = sqrt(2).
-    assert names["model"].x.value == pytest.approx(2**0.5, abs=1e-6)
+    assert (tmp_path / "model.names.json").exists()
+    # The last blocks are the cone without a network, and its file: x = sqrt(2).
+    assert names["model"].x.value == pytest.approx(1.41421356, abs=1e-12)

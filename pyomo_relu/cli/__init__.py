@@ -8,6 +8,7 @@ from pyomo_relu.errors import MissingExtraError
 try:
     import click
 
+    from pyomo_relu.cli.build import build_command, recover_command
     from pyomo_relu.cli.lists import solvers_command, tiers_command
     from pyomo_relu.cli.train import train_command
 except ImportError as error:
@@ -26,5 +27,11 @@ def cli() -> None:
     """Train two-layer ReLU networks to a proven gap to the global optimum."""
 
 
-for _command in (train_command, tiers_command, solvers_command):
+for _command in (
+    train_command,
+    build_command,
+    recover_command,
+    tiers_command,
+    solvers_command,
+):
     cli.add_command(_command)

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from pyomo_relu.cli.data import data_options, read_training_data
+from pyomo_relu.cli.report import print_network
 from pyomo_relu.errors import InputError, TooManyCellsError
 from pyomo_relu.files import check_writable
-from pyomo_relu.training import TrainingResult, train
+from pyomo_relu.training import train
 
 __all__ = ["train_command"]
 
@@ -48,7 +48,15 @@ def train_command(data: str, gap: float, out: str | None, **options: Any) -> Non
         except TooManyCellsError as error:
             # Its advice is for Python: keep what it counted.
             raise TooManyCellsError(error.finding, table.advise_features()) from error
-    _print_result(result, table.name, gap)
+    proved = "proved" if result.converged else "NOT proved"
+    seconds = f"{result.history[-1].seconds:.2f}" if result.history else "0"
+    print_network(
+        table.name,
+        result.problem,
+        result.network,
+        result.certificate,
+        [("gap asked for", f"{gap:.1e} ({proved})"), ("seconds", seconds)],
+    )
     if out is not None:
         result.network.with_metadata(table.metadata).save(out)
         click.echo(f"network written to {out}")
@@ -74,30 +82,3 @@ def check_network_path(out: str) -> None:
     if Path(out).suffix.lower() not in (".json", ".npz"):
         raise InputError(f"--out must end in .json or .npz; got {out!r}.")
     check_writable(out)
-
-
-def _print_result(result: TrainingResult, name: str, gap: float) -> None:
-    problem, certificate = result.problem, result.certificate
-    loss = problem.loss_value(result.network.predict(problem.X))
-    click.echo(
-        f"{name}: {problem.n_samples} samples, {problem.n_features} features of rank "
-        f"{problem.rank}, {problem.n_outputs} outputs, beta {problem.beta:g}"
-    )
-    table = Table()
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
-    for quantity, value in [
-        ("neurons", f"{result.network.n_neurons}"),
-        (f"loss ({problem.loss.name}, sum)", f"{loss:.10g}"),
-        ("network objective", f"{certificate.objective:.10g}"),
-        ("proven lower bound", f"{certificate.lower_bound:.10g}"),
-        ("relative gap", f"{certificate.gap:.1e}"),
-        ("cells decided", f"{certificate.decided} of {certificate.cells}"),
-        (
-            "gap asked for",
-            f"{gap:.1e} ({'proved' if result.converged else 'NOT proved'})",
-        ),
-        ("seconds", f"{result.history[-1].seconds:.2f}" if result.history else "0"),
-    ]:
-        table.add_row(quantity, value)
-    Console().print(table)

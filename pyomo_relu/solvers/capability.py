@@ -15,6 +15,7 @@ from pyomo_relu.solvers.acceptance import SEMIDEFINITE, Acceptance
 from pyomo_relu.solvers.cbc import CBC
 from pyomo_relu.solvers.cyipopt import CyIpopt
 from pyomo_relu.solvers.glpk import GLPK
+from pyomo_relu.solvers.scip import SCIP
 
 __all__ = [
     "ALIASES",
@@ -236,7 +237,6 @@ CAPABILITIES: dict[str, Capability] = {
 
 #: Names of Pyomo's that mean a solver here.
 ALIASES = {"scip_direct": "scip", "glpsol": "glpk", "appsi_highs": "highs"}
-_FACTORY_NAMES = {"scip": "scip_direct"}
 
 #: Interfaces of this package that are not in Pyomo's factories, by name: registered
 #: there, they would take the place of Pyomo's own.
@@ -244,6 +244,7 @@ OWN_INTERFACES: dict[str, type[SolverBase]] = {
     "cyipopt": CyIpopt,
     "glpk": GLPK,
     "cbc": CBC,
+    "scip": SCIP,
 }
 
 
@@ -263,7 +264,7 @@ def make_solver(name: str) -> Any:
     name = ALIASES.get(name, name)
     if name in OWN_INTERFACES:
         return OWN_INTERFACES[name]()
-    return SolverFactory(_FACTORY_NAMES.get(name, name))
+    return SolverFactory(name)
 
 
 def is_available(name: str) -> bool:

@@ -64,6 +64,8 @@ _FAILURES = {
 _GAP_TOLERANCE = 1e-4
 #: Largest violation of a point that is called optimal, relative to the data.
 _FEASIBILITY_TOLERANCE = 1e-5
+#: From here on it is no solution at all.
+_NO_SOLUTION = 1e-2
 
 
 @dataclass(frozen=True)
@@ -450,6 +452,10 @@ class _Run:
                     f"it calls a point optimal that violates {check.worst} by "
                     f"{check.primal_residual:.2g}"
                 )
+                if check.relative_residual > _NO_SOLUTION:
+                    # Nobody shall take it for an optimum.
+                    results.solution_status = SolutionStatus.infeasible
+                    results.termination_condition = TerminationCondition.error
         return results
 
     def _trouble(self, results: Results, content: ModelContent | None) -> str:

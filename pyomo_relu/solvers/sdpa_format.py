@@ -60,6 +60,7 @@ __all__ = [
     "SDPAProblem",
     "SDPASolution",
     "embed",
+    "encode",
     "read_csdp_solution",
     "read_sdpa_output",
     "write",
@@ -278,24 +279,19 @@ def _arrow(order: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return places, np.concatenate([0 * k, k[1:]]), np.ones(len(places))
 
 
-def write(
-    problem: SDPAProblem, path: str | os.PathLike[str], comment: str = ""
-) -> None:
-    """Write a problem as an SDPA sparse file.
+def encode(problem: SDPAProblem, comment: str = "") -> bytes:
+    """Return a problem as an SDPA sparse file.
 
     Parameters
     ----------
     problem : SDPAProblem
         With finite entries.
-    path : path
-        Where; by convention it ends in ``.dat-s``.
     comment : str
         Free text for the head of the file.
 
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
+    Returns
+    -------
+    bytes
     """
     F = sp.csc_array(problem.F)
     first = np.flatnonzero(problem.F0)
@@ -315,10 +311,32 @@ def write(
     ]
     # One formatting for all entries: an order of magnitude faster than one for each.
     lines.append(("%d %d %d %d %.17g\n" * len(place)) % tuple(table.ravel().tolist()))
-    text = "\n".join(lines).encode()
+    return "\n".join(lines).encode()
+
+
+def write(
+    problem: SDPAProblem, path: str | os.PathLike[str], comment: str = ""
+) -> None:
+    """Write a problem as an SDPA sparse file.
+
+    Parameters
+    ----------
+    problem : SDPAProblem
+        With finite entries.
+    path : path
+        Where; by convention it ends in ``.dat-s``.
+    comment : str
+        Free text for the head of the file.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    data = encode(problem, comment)
 
     def put(stream: BinaryIO) -> None:
-        stream.write(text)
+        stream.write(data)
 
     write_atomically(path, put)
 
@@ -328,7 +346,9 @@ def read_csdp_solution(
 ) -> SDPASolution:
     """Read a solution that CSDP wrote.
 
-    Its first line has x; then come the entries of S, as matrix 1, and of Y, as 2.
+    Its first line has x; then come the entries of S, as matrix 1, and of Y, as 2, each
+    on its line. The last one is the last diagonal entry of Y, which is positive: that
+    shows that the file is whole.
 
     Parameters
     ----------
@@ -344,13 +364,18 @@ def read_csdp_solution(
     Raises
     ------
     InputError
-        If the file is no solution of the problem.
+        If the file is no solution of the problem, was cut off, has a place twice, or
+        a number that is not finite.
     """
     with open(path, encoding="utf-8", errors="replace") as stream:
         head, text = stream.readline(), stream.read()
     try:
-        x = np.array(head.split(), dtype=float)
-        table = np.array(text.split(), dtype=float).reshape(-1, 5)
+        x = _finite(head)
+        table = _finite(text).reshape(-1, 5)
+        if not text.endswith("\n") or text.count("\n") != len(table):
+            raise ValueError("an entry on each line, and whole lines, are allowed")
+        if (table[:, :4] != np.clip(np.rint(table[:, :4]), 0, 2**31)).any():
+            raise ValueError("the place of an entry must be whole numbers")
     except ValueError as error:
         raise InputError(f"{os.fspath(path)!r} is no CSDP solution: {error}") from error
     matrix, block, row, column = table[:, :4].astype(np.int64).T
@@ -363,10 +388,29 @@ def read_csdp_solution(
     place = problem.starts[block - 1] + np.where(
         is_diagonal, row - 1, column * (column - 1) // 2 + row - 1
     )
-    S, Y = np.zeros((2, int(problem.starts[-1])))
+    size = int(problem.starts[-1])
+    at = matrix * size + place
+    if len(np.unique(at)) < len(at):
+        raise InputError(f"{os.fspath(path)!r} is damaged: it has a place twice")
+    if len(at) == 0 or at[-1] != 3 * size - 1:
+        raise InputError(
+            f"{os.fspath(path)!r} was cut off or altered: its last line must be the "
+            "last diagonal entry of matrix 2"
+        )
+    S, Y = np.zeros((2, size))
     S[place[matrix == 1]] = table[matrix == 1, 4]
     Y[place[matrix == 2]] = table[matrix == 2, 4]
     return SDPASolution(x, S, Y)
+
+
+def _finite(text: str) -> np.ndarray:
+    """Return the numbers of a text: no nan, inf or 1_000, which Python takes."""
+    if not re.fullmatch(r"[0-9+\-.eE\s]*", text, re.ASCII):
+        raise ValueError("something in it is not a finite number")
+    numbers = np.array(text.split(), dtype=float)
+    if not np.isfinite(numbers).all():
+        raise ValueError("a number in it is too large")
+    return numbers
 
 
 def _fits(
@@ -405,26 +449,34 @@ def read_sdpa_output(path: str | os.PathLike[str], problem: SDPAProblem) -> SDPA
     Raises
     ------
     InputError
-        If the file holds vectors that do not fit the problem.
+        If the file holds vectors that do not fit the problem, numbers that are not
+        finite, or the same twice.
     """
     with open(path, encoding="utf-8", errors="replace") as stream:
         text = stream.read()
-    phase = re.search(r"^phase\.value\s*=\s*(\w+)", text, re.MULTILINE)
-    iterations = re.search(r"^\s*Iteration\s*=\s*(\d+)", text, re.MULTILINE)
+    phases = re.findall(r"^phase\.value[ \t]*=[ \t]*(\w+)", text, re.MULTILINE)
+    iterations = re.search(
+        r"^[ \t]*Iteration[ \t]*=[ \t]*([0-9]{1,9})\b", text, re.MULTILINE
+    )
+    pieces = re.split(
+        r"^[ \t]*(?:(xVec|xMat|yMat) =[ \t]*$|(main loop) time =)", text, flags=re.M
+    )
+    # One piece in three is text: before it, both groups of the title above it.
+    names = [pieces[k] or pieces[k + 1] for k in range(1, len(pieces), 3)]
+    if len(set(names)) < len(names) or len(phases) > 1:
+        raise InputError(f"{os.fspath(path)!r} is damaged: it has a part twice")
     parts = {}
-    flags = re.DOTALL | re.MULTILINE
-    for name, end in (("xVec", "xMat"), ("xMat", "yMat"), ("yMat", "main loop time")):
-        part = re.search(rf"^{name} =\s*$(.*?)^\s*{end}", text, flags)
-        if part:
-            numbers = re.sub(r"[{},]", " ", part.group(1)).split()
+    # Without its end the last part may have been cut off.
+    if names == ["xVec", "xMat", "yMat", "main loop"]:
+        for name, part in zip(names[:3], pieces[3::3], strict=False):
             try:
-                parts[name] = np.array(numbers, dtype=float)
+                parts[name] = _finite(re.sub(r"[{},]", " ", part))
             except ValueError as error:
                 raise InputError(
                     f"{os.fspath(path)!r} is no output of SDPA: {error}"
                 ) from error
     solution = None
-    if len(parts) == 3:
+    if parts:
         orders = problem.blocks
         printed = int(np.where(orders < 0, -orders, orders**2).sum())
         sizes = [len(parts[name]) for name in ("xVec", "xMat", "yMat")]
@@ -439,7 +491,7 @@ def read_sdpa_output(path: str | os.PathLike[str], problem: SDPAProblem) -> SDPA
             parts["xVec"], parts["xMat"][place], parts["yMat"][place]
         )
     return SDPAOutput(
-        phase.group(1) if phase else "",
+        phases[0] if phases else "",
         int(iterations.group(1)) if iterations else 0,
         solution,
     )

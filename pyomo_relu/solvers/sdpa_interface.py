@@ -333,7 +333,12 @@ class SDPASolver(ConicSolver):
         """Read what the program left, and measure a point that it gave up on."""
         if ended.timed_out:
             return Report("time limit", TerminationCondition.maxTimeLimit)
-        report = self._read(problem, parameters, ended, folder)
+        try:
+            report = self._read(problem, parameters, ended, folder)
+        except InputError as error:
+            raise SolverError(
+                f"{self.title} left a file that is no solution: {error}"
+            ) from error
         if report is None:
             raise SolverError(
                 f"{self.title} failed without an answer (exit code {ended.code}): "

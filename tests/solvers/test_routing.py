@@ -25,7 +25,7 @@ from pyomo_relu import (
 )
 from pyomo_relu.errors import InputError, SolverError, UnsupportedConeError
 from pyomo_relu.solvers import UnsupportedModelError, dispatch, routing
-from pyomo_relu.solvers.capability import CAPABILITIES
+from pyomo_relu.solvers.capability import CAPABILITIES, make_solver
 from pyomo_relu.solvers.clarabel import Clarabel
 from pyomo_relu.solvers.conic_solver import ConicAnswer
 from pyomo_relu.solvers.content import model_content
@@ -528,3 +528,51 @@ def test_two_objectives_are_refused_at_once():
 def test_time_limits_are_checked(limit, error):
     with pytest.raises(error, match="time_limit"):
         solve(lp(), time_limit=limit)
+
+
+@pytest.mark.skipif("scip" not in HERE, reason="pyscipopt is not installed")
+@pytest.mark.parametrize("constant", [-2.0, 0.0, 1.5])
+@pytest.mark.parametrize("sense", [pyo.minimize, pyo.maximize])
+def test_scip_keeps_both_sides_of_a_range_with_a_constant(constant, sense):
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(domain=pyo.Integers, bounds=(-10, 10))
+    m.y = pyo.Var(bounds=(-1, 1))
+    m.c = pyo.Constraint(expr=pyo.inequality(-1, m.x + m.y**2 + constant, 3))
+    m.o = pyo.Objective(expr=m.x - 0.1 * m.y**2, sense=sense)
+    best = [
+        x - 0.1 * y
+        for x in range(-10, 11)
+        for y in np.linspace(0.0, 1.0, 201)
+        if -1 - 1e-9 <= x + y + constant <= 3 + 1e-9
+    ]
+    expected = min(best) if sense == pyo.minimize else max(best)
+    assert solve(m, "scip").incumbent_objective == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_point_that_violates_a_row_is_no_optimum(monkeypatch):
+    m = pyo.ConcreteModel()
+    m.x = pyo.Var(bounds=(0, 10))
+    m.c = pyo.Constraint(expr=m.x >= 5)
+    m.o = pyo.Objective(expr=m.x)
+    real = make_solver("highs")
+
+    class Wrong(type(real)):
+        """One that forgets the row."""
+
+        def solve(self, model, **options):
+            model.c.deactivate()
+            try:
+                return super().solve(model, **options)
+            finally:
+                model.c.activate()
+
+    with pytest.raises(NoOptimalSolutionError):
+        solve(m, Wrong())
+    results = solve(
+        m,
+        Wrong(),
+        load_solutions=False,
+        raise_exception_on_nonoptimal_result=False,
+    )
+    assert results.solution_status.name == "infeasible"
+    assert "violates c" in results.extra_info.warning
