@@ -17,7 +17,12 @@ from pyomo.contrib.solver.common.results import Results
 from pyomo.contrib.solver.common.solution_loader import SolutionLoader
 from pyomo.core.base import Suffix
 
-from pyomo_relu.errors import InputError, InputTypeError, PyomoReluError
+from pyomo_relu.errors import (
+    InputError,
+    InputTypeError,
+    PyomoReluError,
+    UnsupportedConeError,
+)
 from pyomo_relu.files import path_text
 from pyomo_relu.solution_files.detect import CONIC_FORMATS, detect, read_solution_file
 from pyomo_relu.solution_files.solution_file import FORMATS as _NAMED_FORMATS
@@ -30,9 +35,10 @@ from pyomo_relu.solvers.sdpa_format import read_csdp_solution, read_sdpa_output
 from pyomo_relu.solvers.solution import ConicSolutionLoader
 from pyomo_relu.solvers.standard_form import check_model
 from pyomo_relu.writers.dat_s import embed_form, read_back
-from pyomo_relu.writers.exported import Exported
+from pyomo_relu.writers.exported import Entry, Exported
 from pyomo_relu.writers.exporting import file_bytes, make_file
 from pyomo_relu.writers.formats import FORMATS
+from pyomo_relu.writers.labels import Labels
 from pyomo_relu.writers.name_map import NameMap, read_name_map
 from pyomo_relu.writers.rows import RowProgram, compile_rows
 
@@ -182,7 +188,7 @@ def read_solution(
         if file is None:
             point = _read_conic(content, lines, kind)
         else:
-            point = _read_named(model, file, lines)
+            point = _read_named(model, content, file, lines)
         check, loader, note = _measure(model, content, point)
     except PyomoReluError:
         raise
@@ -352,11 +358,13 @@ def _read_file(lines: Lines, kind: str) -> SolutionFile:
     return file
 
 
-def _read_named(model: Any, file: SolutionFile, lines: Lines) -> _Point:
+def _read_named(
+    model: Any, content: ModelContent, file: SolutionFile, lines: Lines
+) -> _Point:
     """Bring a solution by names or by positions of columns to the model."""
     kind = file.format
     assert file.columns is not None
-    reference, program = _reference(model, kind, lines)
+    reference, program = _reference(model, content, kind, lines)
     values = _by_component(file.columns, reference, file, lines)
     if program is not None and file.rows is not None:
         try:
@@ -395,7 +403,7 @@ def _read_named(model: Any, file: SolutionFile, lines: Lines) -> _Point:
 
 
 def _reference(
-    model: Any, kind: str, lines: Lines
+    model: Any, content: ModelContent, kind: str, lines: Lines
 ) -> tuple[Exported, RowProgram | None]:
     """Return the file that was solved, as far as its columns and rows go."""
     if kind == "ampl":
@@ -403,8 +411,13 @@ def _reference(
     for name in ("mps", "lp"):
         try:
             return make_file(model, FORMATS[name]), compile_rows(model, f"{name} files")
-        except UnsupportedModelError:
+        except (UnsupportedModelError, UnsupportedConeError):
             continue
+    if content.form is not None and content.cones:
+        # Written by hand: conic formats have no names of columns.
+        labels = Labels(model)
+        columns = [Entry(labels.of(v), v, "variable") for v in content.form.variables]
+        return Exported(b"", columns, []), None
     if kind == "glpk":
         raise UnsupportedModelError(
             f"{lines.name!r} is a solution of GLPK, which takes linear models only"

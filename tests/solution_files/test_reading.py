@@ -256,3 +256,13 @@ def test_odd_names_come_back(name, tmp_path):
         read_solution(model, program(tmp_path, tmp_path / f"model{suffix}"))
         values = [v.value for v in model.component(name).values()]
         assert values == pytest.approx([1.5, 1.0, 1.0])
+
+
+def test_values_by_hand_for_a_model_with_cones(tmp_path):
+    path = tmp_path / "solution.csv"
+    path.write_text("name,value\nx_1,0.75\nx_2,0.5625\n")
+    model = conic()
+    assert read_solution(model, path).objective == pytest.approx(0.9375)
+    path.write_text("name,value\nx_1,0.75\nx_2,0.55\n")
+    with pytest.raises(InputError, match="'cone'"):
+        read_solution(conic(), path)
