@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from pyomo_relu.certificates import (
 from pyomo_relu.certificates.directions import best_ray_value
 from pyomo_relu.certificates.zero_network import check_cells, zero_network
 from pyomo_relu.errors import InputError, InputTypeError, SolverError
+from pyomo_relu.generation import Generation, generate
+from pyomo_relu.history import TrainingRound
 from pyomo_relu.losses import Loss
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
@@ -49,42 +52,12 @@ _ACCURACY = "tight"
 _MAX_LEVEL = 3
 #: Cells with a second moment below this part of the largest hold no neuron.
 _EMPTY = 1e-6
+#: From so many cells on most of them stay out of the program; at most so many are
+#: enumerated.
+_GENERATE_FROM = 500
+_MOST_CELLS = 2_000_000
 #: Status of a round whose solver converged.
 _CONVERGED = TerminationCondition.convergenceCriteriaSatisfied.name
-
-
-@dataclass(frozen=True)
-class TrainingRound:
-    """One solve of :func:`train`.
-
-    Attributes
-    ----------
-    tier : str
-        Relaxation that was solved.
-    cells : int
-        Cells in the program.
-    status : str
-        What the solver said; the certificate does not depend on it.
-    model_objective : float
-        Optimal value of the relaxed program, as the solver gave it: no bound.
-    network_objective : float
-        Best objective of a network so far.
-    lower_bound : float
-        Best proven lower bound so far.
-    gap : float
-        Relative gap between the two.
-    seconds : float
-        Since the call.
-    """
-
-    tier: str
-    cells: int
-    status: str
-    model_objective: float
-    network_objective: float
-    lower_bound: float
-    gap: float
-    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,14 +104,18 @@ def train(
     skip: bool | float = False,
     gap: float = 1e-6,
     cells: Cells | None = None,
+    method: str = "auto",
+    time_limit: float | None = None,
+    max_rounds: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train a two-layer network to a proven gap.
 
     Enumerates the cells, solves the doubly nonnegative relaxation of the
-    completely positive program, recovers a network and certifies it. Where the
-    relaxation is not exact (rank above three) the active cells are partitioned,
-    ever finer, until the gap is proved.
+    completely positive program, recovers a network and certifies it. Of many cells
+    only those enter the program that pricing over all of them asks for (design, Cell
+    generation). Where the relaxation is not exact (rank above three) simplicial pieces
+    of the cells take their place.
 
     Parameters
     ----------
@@ -156,6 +133,14 @@ def train(
         Train over these cells only, for example from :func:`sample_cells`, where
         all are too many. The certificate still speaks of all cells, so the gap may
         stay large.
+    method : {"auto", "enumeration", "generation"}
+        Whether all cells enter one program, or those that pricing asks for. By default
+        generation from a few hundred cells on.
+    time_limit : float, optional
+        Seconds. What ends first is looked at between two stages; the best network and
+        bound so far are returned.
+    max_rounds : int, optional
+        Most solves of cell generation, for runs that can be repeated exactly.
     progress : callable, optional
         Called with a line of text at the start of each stage.
 
@@ -169,7 +154,8 @@ def train(
     InputError, InputTypeError
         Bad data (see :class:`TrainingProblem`) or a gap that is not positive.
     TooManyCellsError
-        More cells than one program can hold; the message has the alternatives.
+        More cells than can be enumerated, or for enumeration than one program can
+        hold; the message has the alternatives.
     SolverError
         The solver returned no point.
 
@@ -192,7 +178,15 @@ def train(
         output_weight=output_weight,
         skip=skip,
     )
-    return train_problem(problem, gap=gap, cells=cells, progress=progress)
+    return train_problem(
+        problem,
+        gap=gap,
+        cells=cells,
+        method=method,
+        time_limit=time_limit,
+        max_rounds=max_rounds,
+        progress=progress,
+    )
 
 
 def train_problem(
@@ -200,6 +194,9 @@ def train_problem(
     *,
     gap: float = 1e-6,
     cells: Cells | None = None,
+    method: str = "auto",
+    time_limit: float | None = None,
+    max_rounds: int | None = None,
     progress: Callable[[str], None] | None = None,
     start: ReLUNetwork | None = None,
     start_dual: Array | None = None,
@@ -210,7 +207,7 @@ def train_problem(
     ----------
     problem : TrainingProblem
         What is to be trained.
-    gap, cells, progress
+    gap, cells, method, time_limit, max_rounds, progress
         As for :func:`train`.
     start : ReLUNetwork, optional
         A network to begin with; the result is no worse. If it is good enough nothing
@@ -220,14 +217,25 @@ def train_problem(
     """
     check_options(gap, progress)
     check_cells(problem, cells)
+    _check_budgets(method, time_limit, max_rounds)
     report = progress or (lambda _: None)
     if problem.rank == 0:
         network = zero_network(problem)
         return TrainingResult(network, certify(problem, network), (), problem, True)
     if cells is None:
         report("enumerating cells")
-        cells = covering_cells(problem, max_cells=MAX_CELLS)
-    run = _Run(problem, cells, gap, report)
+        most = MAX_CELLS if method == "enumeration" else _MOST_CELLS
+        cells = covering_cells(problem, max_cells=most)
+    if method == "auto":
+        many = len(cells) > _GENERATE_FROM and cells.complete
+        method = "generation" if many else "enumeration"
+    run: _Run | Generation
+    if method == "generation":
+        run = Generation(problem, cells, gap, report, time_limit)
+        work = partial(generate, run, max_rounds=max_rounds)
+    else:
+        run = _Run(problem, cells, gap, report)
+        work = partial(_solve_rounds, run)
     interrupted = False
     try:
         if start is not None:
@@ -235,18 +243,20 @@ def train_problem(
         if run.gap > gap and _zero_may_be_optimal(problem, cells):
             run.start(zero_network(problem), None)
         if run.gap > gap:
-            _solve_rounds(run)
+            work()
         if run.gap > gap:
             run.compare_with_zero()
     except KeyboardInterrupt:
-        if run.network is None:
+        if not run.has_result:
             raise
         interrupted = True
     except SolverError as error:
         # A finer partition may be beyond the solver; what was proved stays proved.
-        if run.network is None:
+        if not run.has_result:
             raise
         logger.warning("training ends early: %s", error)
+    if isinstance(run, Generation) and run.certificate is None:
+        run.prove(None)
     assert run.network is not None
     assert run.certificate is not None
     return TrainingResult(
@@ -257,6 +267,30 @@ def train_problem(
         converged=run.gap <= gap,
         interrupted=interrupted,
     )
+
+
+def _check_budgets(method: Any, time_limit: Any, max_rounds: Any) -> None:
+    """Refuse methods and budgets that are none.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        See above.
+    """
+    if method not in ("auto", "enumeration", "generation"):
+        raise InputError(
+            f"method must be 'auto', 'enumeration' or 'generation'; got {method!r}."
+        )
+    for name, given, kind in (
+        ("time_limit", time_limit, (int, float)),
+        ("max_rounds", max_rounds, int),
+    ):
+        if given is None:
+            continue
+        if isinstance(given, bool) or not isinstance(given, kind):
+            raise InputTypeError(f"{name} must be a number; got {given!r}.")
+        if not given > 0:
+            raise InputError(f"{name} must be positive; got {given!r}.")
 
 
 def _zero_may_be_optimal(problem: TrainingProblem, cells: Cells) -> bool:
@@ -344,6 +378,10 @@ class _Run:
     @property
     def gap(self) -> float:
         return np.inf if self.certificate is None else self.certificate.gap
+
+    @property
+    def has_result(self) -> bool:
+        return self.network is not None
 
     def round(
         self,

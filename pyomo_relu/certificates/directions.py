@@ -15,6 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyomo_relu.arrangement import Cells
+from pyomo_relu.arrangement.masks import has_bit
+from pyomo_relu.certificates.cell_maps import (
+    CHUNK_FLOATS,
+    CellMaps,
+    entrywise_bound,
+    spectral_bound,
+)
 from pyomo_relu.problem import TrainingProblem
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -22,8 +29,6 @@ Indices = np.ndarray[Any, np.dtype[np.intp]]
 
 __all__ = ["CellDirections", "best_directions", "best_ray_value"]
 
-#: Floats that one chunk of faces may take: 64 MB.
-_CHUNK_FLOATS = 8_000_000
 #: Faces that one call may look at; cells of the largest bounds come first.
 _FACE_BUDGET = 1_000_000
 #: Unit vectors this little outside of a facet count as inside.
@@ -76,8 +81,7 @@ def best_directions(
     5.000000 at [0.6 0.8]
     """
     search = _Search(problem, cells, Z)
-    search.rays()
-    bounds = np.linalg.norm(search.J, ord=2, axis=(1, 2))
+    bounds = search.bounds(floor)
     budget = _FACE_BUDGET
     for size in range(max(search.rank - 1, 0)):
         threshold = search.values.max(initial=0.0) if floor is None else floor
@@ -111,34 +115,42 @@ class _Search:
 
     def __init__(self, problem: TrainingProblem, cells: Cells, Z: Array) -> None:
         scaled = problem.scaled
-        self.scaled, self.cells, self.Z = scaled, cells, Z
+        self.scaled, self.cells = scaled, cells
         self.rank = cells.rank
-        rows = scaled.spread(scaled.with_anchors(Z))
-        products = np.einsum("kr,kc->krc", scaled.X, rows).reshape(len(rows), -1)
-        activation = scaled.activation
-        self.J = np.empty((len(cells), scaled.rank, Z.shape[1]))
-        everywhere = activation.negative * products.sum(axis=0)
-        masks = cells.masks
-        step = max(1, _CHUNK_FLOATS // len(rows))
-        for start in range(0, len(cells), step):
-            part = slice(start, start + step)
-            jumps = masks[part] @ (activation.step * products)
-            self.J[part] = (jumps + everywhere).reshape(-1, *self.J.shape[1:])
         self.rotation = scaled.basis.T @ cells.basis
-        self.normals = cells.normals @ self.rotation.T
-        self.signs = np.where(cells.signs, 1.0, -1.0)
+        self.maps = CellMaps(
+            cells,
+            scaled.X,
+            scaled.spread(scaled.with_anchors(Z)),
+            self.rotation,
+            scaled.activation,
+        )
         self.facet_counts = np.diff(cells.facet_indptr)
-        self.values = np.zeros(len(cells))
-        self.directions = np.zeros((len(cells), scaled.rank))
+        self.values, ray = self.maps.best_at_rays()
+        self.directions = (
+            self.maps.rays[ray]
+            if len(self.maps.rays)
+            else (np.zeros((len(cells), scaled.rank)))
+        )
 
-    def value(self, directions: Array) -> Array:
-        """Return ``|Z^T sigma(X u)|`` at unit vectors (m, r)."""
-        hidden = self.scaled.hidden(directions.T)[: len(self.Z)]
-        return np.linalg.norm(hidden.T @ self.Z, axis=1)
+    def bounds(self, floor: float | None) -> Array:
+        """Return upper bounds of the cells: exact enough for those above the floor."""
+        threshold = self.values.max(initial=0.0) if floor is None else floor
+        upper = np.empty(len(self.cells))
+        for part, J in self.maps.chunks(np.arange(len(self.cells))):
+            upper[part] = np.linalg.norm(J, axis=(1, 2))
+        for refine in (
+            lambda _, J: spectral_bound(J),
+            lambda part, J: entrywise_bound(self.maps, part, J),
+        ):
+            open_cells = np.flatnonzero(upper > np.maximum(threshold, self.values))
+            for part, J in self.maps.chunks(open_cells):
+                upper[part] = np.minimum(upper[part], refine(part, J))
+        return upper
 
     def keep(self, owner: Indices, directions: Array) -> None:
         """Keep the best of given unit vectors (m, r) of cells `owner` (m,)."""
-        values = self.value(directions)
+        values = self.maps.values(directions)
         # The last of equal owners wins: that of the largest value.
         order = np.argsort(values, kind="stable")
         best = np.full(len(self.values), -1)
@@ -147,19 +159,6 @@ class _Search:
         self.values[better] = values[best[better]]
         self.directions[better] = directions[best[better]]
 
-    def rays(self) -> None:
-        """Look at the rays of all cells."""
-        table = self.cells.ray_table @ self.rotation.T
-        values = self.value(table)
-        indices = self.cells.ray_indices
-        owner = np.repeat(np.arange(len(self.cells)), np.diff(self.cells.ray_indptr))
-        order = np.argsort(values[indices], kind="stable")
-        best = np.full(len(self.cells), -1)
-        best[owner[order]] = indices[order]
-        found = np.flatnonzero(best >= 0)
-        self.values[found] = values[best[found]]
-        self.directions[found] = table[best[found]]
-
     def faces(self, chosen: Indices, size: int) -> None:
         """Look at the faces of some cells on `size` facets each."""
         for count in np.unique(self.facet_counts[chosen]).tolist():
@@ -167,26 +166,27 @@ class _Search:
             subsets = np.array(list(combinations(range(count), size)), dtype=np.intp)
             if not len(subsets):
                 continue
-            width = len(subsets) * self.scaled.rank * (self.rank + self.Z.shape[1])
-            step = max(1, _CHUNK_FLOATS // max(width, len(self.signs.T)))
+            width = len(subsets) * self.scaled.rank * (self.rank + self.maps.shape[1])
+            step = max(1, CHUNK_FLOATS // max(width, 1))
             for start in range(0, len(group), step):
                 self._look(group[start : start + step], count, subsets)
 
     def _look(self, part: Indices, count: int, subsets: Indices) -> None:
         starts = self.cells.facet_indptr[part]
         classes = self.cells.facet_indices[starts[:, None] + np.arange(count)]
-        normals = self.normals[classes]
+        normals = self.maps.normals[classes]
         # The span of a face: within the rank of the cells, off its facets.
         on = normals[:, subsets]
         inside = np.broadcast_to(self.rotation, (*on.shape[:2], *self.rotation.shape))
         if on.shape[2]:
             _, _, right = np.linalg.svd(on @ self.rotation, full_matrices=True)
             inside = self.rotation @ np.swapaxes(right[..., on.shape[2] :, :], -1, -2)
-        maps = np.swapaxes(inside, -1, -2) @ self.J[part][:, None]
+        maps = np.swapaxes(inside, -1, -2) @ self.maps.maps(part)[:, None]
         left = np.linalg.svd(maps, full_matrices=False)[0][..., :1]
         vectors = (inside @ left)[..., 0]
         # Of u and -u the one that lies in the cell, if one does.
-        oriented = normals * self.signs[part[:, None], classes][:, :, None]
+        signs = np.where(has_bit(self.cells.packed, part[:, None], classes), 1.0, -1.0)
+        oriented = normals * signs[:, :, None]
         products = np.einsum("psr,pkr->psk", vectors, oriented)
         turned = np.where(products.sum(axis=2) < 0.0, -1.0, 1.0)
         inside_cell = (products * turned[..., None]).min(axis=2) >= -_INSIDE

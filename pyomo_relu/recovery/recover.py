@@ -250,7 +250,7 @@ def _linear_term(model: Any, program: TrainingProgram) -> Array:
 
 
 @dataclass
-class _Moment:
+class Moment:
     """Second and cross moment of the neurons in a cell, or in a piece of it.
 
     Attributes
@@ -343,9 +343,9 @@ def _carriers(cone: ConeData, cell: ConeData, is_network: bool) -> Iterator[_Car
 
 def _read(
     model: Any, program: NetworkProgram
-) -> tuple[list[_Moment], list[tuple[Array, Array]]]:
+) -> tuple[list[Moment], list[tuple[Array, Array]]]:
     """Return the moments to be factored, and the neurons that need not be."""
-    moments: dict[tuple[int, bytes], _Moment] = {}
+    moments: dict[tuple[int, bytes], Moment] = {}
     neurons: list[tuple[Array, Array]] = []
     for i in program.active.tolist():
         root = model.cone[i]
@@ -363,7 +363,7 @@ def _read(
             known = moments.get((i, R.tobytes()))
             if known is None:
                 piece = None if carrier.cell is root else carrier.cell.rays
-                moments[i, R.tobytes()] = _Moment(A, W, R, i, piece, carrier.is_network)
+                moments[i, R.tobytes()] = Moment(A, W, R, i, piece, carrier.is_network)
             else:
                 known.A, known.W = known.A + A, known.W + W
     return list(moments.values()), neurons

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pyomo_relu.activations import ReLU
 from pyomo_relu.arrangement import enumerate_cells
-from pyomo_relu.certificates import bound_rho, rho
+from pyomo_relu.certificates import bound_rho, cell_maps
 from pyomo_relu.certificates.faces import maximum_over_cone
 from pyomo_relu.errors import DegenerateDataError
 
@@ -78,18 +78,18 @@ def test_the_cheap_tests_never_undercut_the_exact_one(seed):
     rng = np.random.default_rng(seed)
     X, Z = rng.normal(size=(8, 3)), rng.normal(size=(8, 2))
     cells = enumerate_cells(X)
-    context = rho._CellMaps(cells, X, Z, np.eye(3), ReLU())
+    context = cell_maps.CellMaps(cells, X, Z, np.eye(3), ReLU())
     everything = np.arange(len(cells))
     J = context.maps(everything)
     cheap = np.minimum(
-        rho._spectral(context, everything, J), rho._entrywise(context, everything, J)
+        cell_maps.spectral_bound(J), cell_maps.entrywise_bound(context, everything, J)
     )
     exact = [
         maximum_over_cone(J[i], *context.geometry(i)).upper for i in range(len(cells))
     ]
     assert (cheap >= np.array(exact) * (1 - 1e-12)).all()
     # The entrywise test must decide something, or it is not worth its name.
-    assert np.isfinite(rho._entrywise(context, everything, J)).mean() > 0.3
+    assert np.isfinite(cell_maps.entrywise_bound(context, everything, J)).mean() > 0.3
 
 
 def test_maps_are_the_sums_over_active_samples():
@@ -98,7 +98,7 @@ def test_maps_are_the_sums_over_active_samples():
     X[2], X[4], X[5] = -2.0 * X[1], 0.0, 3.0 * X[1]
     Z = rng.normal(size=(7, 2))
     cells = enumerate_cells(X)
-    context = rho._CellMaps(cells, X, Z, np.eye(3), ReLU())
+    context = cell_maps.CellMaps(cells, X, Z, np.eye(3), ReLU())
     for i, mask in enumerate(cells.masks):
         np.testing.assert_allclose(
             context.maps(np.array([i]))[0], X[mask].T @ Z[mask], atol=1e-12
@@ -110,7 +110,7 @@ def test_chunks_do_not_change_the_bound(monkeypatch):
     X, Z = rng.normal(size=(12, 3)), rng.normal(size=(12, 2))
     cells = enumerate_cells(X)
     whole = bound_rho(cells, X, Z)
-    monkeypatch.setattr(rho, "_CHUNK_FLOATS", 100)
+    monkeypatch.setattr(cell_maps, "CHUNK_FLOATS", 100)
     pieces = bound_rho(cells, X, Z)
     assert pieces.value == pytest.approx(whole.value, rel=1e-13)
     assert pieces.decided == whole.decided

@@ -1,0 +1,18 @@
+"""Cell generation: the exact program over the few cells that matter.
+
+A restricted program over some cells, pricing over all of them, and the loop between the
+two (design, Cell generation).
+"""
+
+from pyomo_relu.generation.loop import Generation, generate
+from pyomo_relu.generation.pricing import Candidates, heuristic_pricing
+from pyomo_relu.generation.restricted import Piece, RestrictedProgram
+
+__all__ = [
+    "Candidates",
+    "Generation",
+    "Piece",
+    "RestrictedProgram",
+    "generate",
+    "heuristic_pricing",
+]

@@ -1,0 +1,237 @@
+"""The loop: a restricted program, pricing, and the network of its solution."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pyomo_relu.arrangement import Cells
+from pyomo_relu.certificates import Certificate, beta_max, certify
+from pyomo_relu.certificates.directions import best_directions
+from pyomo_relu.certificates.zero_network import zero_network
+from pyomo_relu.generation.pieces import Pieces
+from pyomo_relu.generation.pricing import Candidates, diverse, heuristic_pricing
+from pyomo_relu.generation.restricted import MasterSolution, RestrictedProgram
+from pyomo_relu.history import TrainingRound
+from pyomo_relu.network import ReLUNetwork
+from pyomo_relu.problem import TrainingProblem
+from pyomo_relu.programs.user_rows import no_rows
+from pyomo_relu.recovery import improvements
+from pyomo_relu.recovery.refit import refit
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+__all__ = ["Generation", "generate"]
+
+#: Pieces that one round may add, at least and in units of n c.
+_FEWEST, _SHARE = 20, 0.35
+#: Relative violations of less are the solver's last digits.
+_VIOLATED = 1e-9
+#: Heuristic pricing that finds fewer new pieces than this part of a round gives way to
+#: full pricing.
+_WORTHWHILE = 0.25
+#: Random starting points of heuristic pricing.
+_STARTS = 512
+#: Pieces with a smaller part of the largest moment are dropped; from which round on.
+_EMPTY = 1e-7
+_FIRST_DROP = 1
+_MAX_ROUNDS = 200
+
+
+class Generation:
+    """What the loop knows: the best network, the best bound, and a row a round.
+
+    Attributes
+    ----------
+    network : ReLUNetwork
+        Best so far.
+    certificate : Certificate or None
+        Best proof so far, with the objective of the best network.
+    history : list of TrainingRound
+    """
+
+    def __init__(
+        self,
+        problem: TrainingProblem,
+        cells: Cells,
+        target: float,
+        report: Callable[[str], None],
+        time_limit: float | None = None,
+    ) -> None:
+        self.problem, self.cells, self.target = problem, cells, target
+        self.report = report
+        self.network: ReLUNetwork = zero_network(problem)
+        self.certificate: Certificate | None = None
+        self.history: list[TrainingRound] = []
+        self.begin = time.perf_counter()
+        self.time_limit = time_limit
+        scaled = problem.scaled
+        #: From a dual point in the user's units to a scaled one.
+        self.units = scaled.y_scale / scaled.objective_scale
+        self.rng = np.random.default_rng(0)
+        self.pieces = Pieces(problem, cells)
+        self.program = RestrictedProgram(problem, cells)
+        n, c = problem.Y.shape
+        self.width = max(_FEWEST, int(_SHARE * n * c))
+
+    @property
+    def gap(self) -> float:
+        """Proven relative gap."""
+        return np.inf if self.certificate is None else self.certificate.gap
+
+    @property
+    def has_result(self) -> bool:
+        """Whether anything is known of the problem."""
+        return bool(self.history) or self.certificate is not None
+
+    @property
+    def objective(self) -> float:
+        """Objective of the best network."""
+        return self.network.objective(self.problem)
+
+    def out_of_time(self) -> bool:
+        """Whether the time limit is over."""
+        if self.time_limit is None:
+            return False
+        return time.perf_counter() - self.begin > self.time_limit
+
+    def start(self, network: ReLUNetwork, dual: Array | None) -> None:
+        """Begin with a network, and perhaps a dual point, from elsewhere."""
+        self.report("certifying the network to start with")
+        self.keep(network)
+        self.prove(dual)
+
+    def compare_with_zero(self) -> None:
+        """Prove that the zero network is optimal, where it is the best."""
+        if self.network.n_neurons == 0 and self.problem.skip is None:
+            self.prove(beta_max(self.problem, cells=self.cells).dual)
+
+    def keep(self, network: ReLUNetwork) -> None:
+        """Keep a network if it is the best."""
+        if network.objective(self.problem) < self.objective:
+            self.network = network
+            if self.certificate is not None:
+                objective = min(self.objective, self.certificate.objective)
+                self.certificate = replace(self.certificate, objective=objective)
+
+    def prove(self, dual: Array | None) -> None:
+        """Bound the optimum by a dual point (user's units) over all cells.
+
+        None is the point of the best network, where the loss is smooth.
+        """
+        new = certify(self.problem, self.network, dual, cells=self.cells, max_solved=0)
+        old = self.certificate
+        if old is not None and old.lower_bound >= new.lower_bound:
+            new = replace(old, objective=min(old.objective, new.objective))
+        self.certificate = new
+
+    def starts(self, active: Array) -> Array:
+        """Return starting points of heuristic pricing: known directions and random."""
+        random = self.rng.normal(size=(_STARTS, self.problem.scaled.rank))
+        rays = self.pieces.some_rays(self.rng, _STARTS)
+        return np.vstack([active, rays, random])
+
+    def full_pricing(self, Z: Array) -> Candidates:
+        """Return the best direction of every cell that is violated."""
+        floor = self.problem.scaled.beta * (1.0 + _VIOLATED)
+        found = best_directions(self.problem, self.cells, Z, floor=floor)
+        order = np.argsort(-found.values, kind="stable")
+        order = order[found.values[order] > floor]
+        return Candidates(found.values[order], found.directions[order])
+
+
+def generate(run: Generation, *, max_rounds: int | None = None) -> None:
+    """Add cells until the gap is proved, or nothing is left to add.
+
+    Parameters
+    ----------
+    run : Generation
+        Where the best network and bound are kept, also when this is interrupted.
+    max_rounds : int, optional
+        Most rounds, one solve each; 200 by default.
+
+    Raises
+    ------
+    SolverError
+        The solver returned no point.
+    """
+    problem, scaled = run.problem, run.problem.scaled
+    floor = scaled.beta * (1.0 + _VIOLATED)
+    Z = problem.loss.zero_duals(problem.Y, problem.weight) * run.units
+    active = np.zeros((0, scaled.rank))
+    for number in range(_MAX_ROUNDS if max_rounds is None else max_rounds):
+        run.report(f"round {number + 1}: pricing")
+        found = heuristic_pricing(problem, Z, run.starts(active), floor=floor)
+        chosen = found.directions[diverse(found, run.width)]
+        fresh = run.pieces.containing(chosen, run.program.pieces)
+        priced = 0
+        if not fresh or (number and len(fresh) < _WORTHWHILE * run.width):
+            run.report(f"round {number + 1}: pricing {len(run.cells):,} cells")
+            full = run.full_pricing(Z)
+            priced = len(run.cells)
+            run.prove(Z / run.units)
+            if run.gap <= run.target or run.out_of_time():
+                break
+            more = full.directions[diverse(full, run.width)]
+            fresh += run.pieces.containing(more, run.program.pieces, besides=fresh)
+            if not fresh:
+                break
+        run.program.add(fresh)
+        run.report(f"round {number + 1}: solving over {len(run.program.pieces)} cells")
+        answer = run.program.solve()
+        Z = answer.Z
+        network = run.pieces.network(run.program, answer)
+        run.keep(network)
+        active = (scaled.basis.T @ network.stacked).T
+        run.history.append(_row(run, answer, priced))
+        if number >= _FIRST_DROP:
+            _drop_empty(run.program, answer)
+        if run.out_of_time():
+            break
+    _finish(run, Z)
+
+
+def _row(run: Generation, answer: MasterSolution, priced: int) -> TrainingRound:
+    certificate = run.certificate
+    scale = run.problem.scaled.objective_scale
+    return TrainingRound(
+        tier="dnn over generated cells",
+        cells=len(run.program.pieces),
+        status=answer.status,
+        model_objective=answer.objective * scale,
+        network_objective=run.objective,
+        lower_bound=0.0 if certificate is None else certificate.lower_bound,
+        gap=run.gap,
+        seconds=time.perf_counter() - run.begin,
+        priced=priced,
+    )
+
+
+def _drop_empty(program: RestrictedProgram, answer: MasterSolution) -> None:
+    traces = np.array([np.trace(moment) for moment in answer.moments])
+    empty = traces <= _EMPTY * traces.max(initial=0.0)
+    keys = list(program.pieces)
+    program.drop(keys[i] for i in np.flatnonzero(empty).tolist())
+
+
+def _finish(run: Generation, Z: Array) -> None:
+    """Improve the network until the gap is proved."""
+    if run.certificate is None:
+        run.prove(Z / run.units)
+    if run.gap <= run.target:
+        return
+    run.report("improving the network")
+    problem = run.problem
+    if not problem.loss.is_smooth:
+        run.keep(refit(problem, run.network, no_rows(problem)))
+        return
+    for better in improvements(problem, run.network):
+        run.keep(better)
+        if run.gap > run.target:
+            run.prove(None)
+        if run.gap <= run.target or run.out_of_time():
+            break

@@ -1,0 +1,45 @@
+"""A row a round: what training has to say of its way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["TrainingRound"]
+
+
+@dataclass(frozen=True)
+class TrainingRound:
+    """One solve of :func:`pyomo_relu.train`.
+
+    Attributes
+    ----------
+    tier : str
+        Relaxation that was solved.
+    cells : int
+        Cells in the program.
+    status : str
+        What the solver said; the certificate does not depend on it.
+    model_objective : float
+        Optimal value of the relaxed program, as the solver gave it: no bound.
+    network_objective : float
+        Best objective of a network so far.
+    lower_bound : float
+        Best proven lower bound so far.
+    gap : float
+        Relative gap between the two.
+    seconds : float
+        Since the call.
+    priced : int
+        Cells over which the bound was proved in this round; zero where pricing was
+        heuristic.
+    """
+
+    tier: str
+    cells: int
+    status: str
+    model_objective: float
+    network_objective: float
+    lower_bound: float
+    gap: float
+    seconds: float
+    priced: int = 0
