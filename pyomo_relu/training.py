@@ -43,7 +43,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["TrainingResult", "TrainingRound", "train", "train_problem"]
+__all__ = ["MOST_CELLS", "TrainingResult", "TrainingRound", "train", "train_problem"]
 
 #: Accuracy costs an interior point two or three steps more, and tells the faces that
 #: neurons lie on from mere neighbours.
@@ -55,7 +55,7 @@ _EMPTY = 1e-6
 #: From so many cells on most of them stay out of the program; at most so many are
 #: enumerated.
 _GENERATE_FROM = 500
-_MOST_CELLS = 2_000_000
+MOST_CELLS = 2_000_000
 #: Status of a round whose solver converged.
 _CONVERGED = TerminationCondition.convergenceCriteriaSatisfied.name
 
@@ -224,7 +224,7 @@ def train_problem(
         return TrainingResult(network, certify(problem, network), (), problem, True)
     if cells is None:
         report("enumerating cells")
-        most = MAX_CELLS if method == "enumeration" else _MOST_CELLS
+        most = MAX_CELLS if method == "enumeration" else MOST_CELLS
         cells = covering_cells(problem, max_cells=most)
     if method == "auto":
         many = len(cells) > _GENERATE_FROM and cells.complete

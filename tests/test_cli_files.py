@@ -116,9 +116,9 @@ def test_what_recover_refuses(run, data, tmp_path):
     assert "'x'" in done.stderr
     assert run("recover", names, tmp_path / "missing.txt").returncode == 2
     assert run("recover", data[0], solution).returncode == 2
-    # Another model under the same names: its digest tells.
+    # Another model than that of the map.
     content = json.loads(names.read_text())
-    content["metadata"]["recipe"]["problem"]["Y"][0][0] += 1e-3
+    content["metadata"]["recipe"]["tiers"] = ["rays"]
     names.write_text(json.dumps(content))
     done = run("recover", names, solution)
     assert "not the one that was exported" in done.stderr

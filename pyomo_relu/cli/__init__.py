@@ -9,6 +9,7 @@ try:
     import click
 
     from pyomo_relu.cli.build import build_command, recover_command
+    from pyomo_relu.cli.certify import certify_command
     from pyomo_relu.cli.lists import solvers_command, tiers_command
     from pyomo_relu.cli.train import train_command
 except ImportError as error:
@@ -29,6 +30,7 @@ def cli() -> None:
 
 for _command in (
     train_command,
+    certify_command,
     build_command,
     recover_command,
     tiers_command,

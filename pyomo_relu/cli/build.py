@@ -107,15 +107,14 @@ def build_command(
 @click.option(
     "--tolerance",
     type=float,
-    default=1e-4,
-    show_default=True,
-    help="Largest violation of a constraint, relative to its side.",
+    help="Largest violation of a constraint, relative to its side.  [default: 1e-4; "
+    "1e-2 for cones that are rows of the file]",
 )
 @click.option(
     "--out", type=click.Path(), help="Where to write the network, .json or .npz."
 )
 def recover_command(
-    names: str, solution: str, tolerance: float, out: str | None
+    names: str, solution: str, tolerance: float | None, out: str | None
 ) -> None:
     """Make a network of a SOLUTION that another program found, and certify it.
 
@@ -157,7 +156,7 @@ def recover_command(
         network,
         certificate,
         [
-            ("read from", f"{read.format}, {read.status}"),
+            ("read from", ", ".join(filter(None, (read.format, read.status)))),
             ("objective of the model", f"{read.objective:.10g}"),
             ("violation of the model", f"{read.violation:.1e}"),
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -23,7 +23,7 @@ from pyomo_relu.cli.tables import (
 )
 from pyomo_relu.errors import InputError
 from pyomo_relu.losses import Loss
-from pyomo_relu.programs.network_program import MAX_CELLS
+from pyomo_relu.training import MOST_CELLS
 
 __all__ = ["TrainingData", "data_options", "read_training_data"]
 
@@ -119,7 +119,7 @@ class TrainingData:
             for k in range(1, X.shape[1] + 1)
             if k == 1
             or count_cells_general_position(len(X), k + self.options["bias"])
-            <= MAX_CELLS
+            <= MOST_CELLS
         )
         # The cells were too many with all features, whatever the count says.
         size = min(size, max(X.shape[1] - 1, 1))
@@ -149,9 +149,21 @@ def read_training_data(
     bias: bool,
     skip: bool | float,
     weights: str | None,
-    standardized: bool,
+    standardized: bool = False,
+    scaling: Mapping[str, Any] | None = None,
 ) -> TrainingData:
     """Read the table, and take from it what the options name.
+
+    Parameters
+    ----------
+    data : str
+        The file.
+    targets, labels, features, beta, loss, activation, bias, skip, weights
+        As the options of the commands say.
+    standardized : bool
+        Whether columns are brought to mean zero and standard deviation one.
+    scaling : mapping, optional
+        Means and scales that another call found, instead.
 
     Raises
     ------
@@ -166,7 +178,21 @@ def read_training_data(
             f"--loss {loss.name} needs classes: give their column as --labels."
         )
     frame = read_table(data)
-    metadata: dict[str, Any] = {"beta": beta, "loss": repr(loss)}
+    metadata: dict[str, Any] = {
+        "beta": beta,
+        "loss": repr(loss),
+        "options": {
+            "targets": targets,
+            "labels": labels,
+            "features": features,
+            "beta": beta,
+            "loss": loss.text,
+            "activation": activation.text,
+            "bias": bias,
+            "skip": skip,
+            "weights": weights,
+        },
+    }
     if labels is not None:
         labels = labels.strip()
         if labels not in frame.columns:
@@ -198,6 +224,15 @@ def read_training_data(
     if not features:
         raise InputError(f"{data!r} has no column left to predict from.")
     X = select_numbers(frame, features, data)
+    for part in ("features", "targets") if scaling is not None else ():
+        if part in (scaling or {}):
+            how = (scaling or {})[part]
+            frame = X if part == "features" else Y
+            moved = (frame - pd.Series(how["mean"])) / pd.Series(how["scale"])
+            X, Y = (
+                (moved[X.columns], Y) if part == "features" else (X, moved[Y.columns])
+            )
+            metadata[part] = how
     if standardized:
         X, metadata["features"] = standardize(X, data)
         if labels is None:
@@ -212,3 +247,18 @@ def read_training_data(
         "sample_weight": sample_weight,
     }
     return TrainingData(Path(data).name, X, Y, options, metadata)
+
+
+def _scaled(columns: pd.DataFrame, how: Mapping[str, Any] | None) -> pd.DataFrame:
+    """Bring columns to a scale that was found elsewhere, where there is one."""
+    if how is None:
+        return columns
+    try:
+        mean = columns.columns.map(how["mean"].__getitem__).to_numpy(dtype=float)
+        scale = columns.columns.map(how["scale"].__getitem__).to_numpy(dtype=float)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"the network's metadata have no scale for the columns "
+            f"{', '.join(map(repr, columns.columns))}: {error}."
+        ) from error
+    return (columns - mean) / scale

@@ -28,9 +28,16 @@ __all__ = ["train_command"]
     help="Relative gap to prove.",
 )
 @click.option(
+    "--time-limit",
+    type=float,
+    help="Seconds, after which the best network so far is certified.",
+)
+@click.option(
     "--out", type=click.Path(), help="Where to write the network, .json or .npz."
 )
-def train_command(data: str, gap: float, out: str | None, **options: Any) -> None:
+def train_command(
+    data: str, gap: float, time_limit: float | None, out: str | None, **options: Any
+) -> None:
     """Train a network on the table DATA (CSV with a header) and certify it.
 
     Exits with 0 when the gap was proved and with 3 when it was not; the network is
@@ -43,7 +50,12 @@ def train_command(data: str, gap: float, out: str | None, **options: Any) -> Non
     with Console(stderr=True).status("reading") as status:
         try:
             result = train(
-                table.X, table.Y, **table.options, gap=gap, progress=status.update
+                table.X,
+                table.Y,
+                **table.options,
+                gap=gap,
+                time_limit=time_limit,
+                progress=status.update,
             )
         except TooManyCellsError as error:
             # Its advice is for Python: keep what it counted.

@@ -198,15 +198,23 @@ def _semidefinite(form: ConicForm) -> list[str]:
     H = sp.csc_array(-form.A[start:end])
     H.eliminate_zeros()
     variable = np.repeat(np.arange(H.shape[1]), np.diff(H.indptr))
-    order = np.lexsort((H.indices, variable, block[H.indices]))
-    place, variable = H.indices[order], variable[order]
+    # MOSEK 11 takes neighbours of one place for one entry, though they are of different
+    # blocks: every block starts at its first place and ends at its last.
+    last = np.cumsum(sizes) - 1
+    ends = np.concatenate([last - sizes + 1, last])
+    ends = np.setdiff1d(ends, H.indices) if H.nnz else none
+    place = np.concatenate([H.indices, ends])
+    variable = np.concatenate([variable, np.zeros(len(ends), dtype=np.int64)])
+    data = np.concatenate([H.data, np.zeros(len(ends))])
+    order = np.lexsort((place, variable, block[place]))
+    place, variable = place[order], variable[order]
     D = form.b[start:end]
     there = np.flatnonzero(D)
     return [
         _table(
             "HCOORD",
             "%d %d %d %d %.17g",
-            *(block[place], variable, row[place], column[place], H.data[order]),
+            *(block[place], variable, row[place], column[place], data[order]),
         ),
         _table(
             "DCOORD",

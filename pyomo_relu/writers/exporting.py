@@ -95,8 +95,13 @@ def export(
     kept = _check_metadata(metadata)
     target = path_text(path)
     beside = f"{stem}.names.json"
-    for file in (target, beside):
-        check_writable(file)
+    files = [target, beside, *(stem + suffix for suffix in form.beside)]
+    places = [check_writable(file) for file in files]
+    if len(set(places)) < len(places):
+        raise InputError(
+            f"{target!r} is the same file as one that goes beside it, "
+            f"{', '.join(map(repr, files[1:]))}; give another name."
+        )
     exported = make_file(model, form)
     data = file_bytes(exported, target)
     names = name_map_of(

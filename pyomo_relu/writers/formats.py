@@ -53,12 +53,15 @@ class FileFormat(Acceptance):
         How its files end; the first one is the usual one.
     write : callable
         Makes the file of a model and its content.
+    beside : tuple of str
+        Suffixes of further files, which go beside it.
     """
 
     name: str
     title: str
     suffixes: tuple[str, ...]
     write: Callable[[Any, ModelContent], Exported]
+    beside: tuple[str, ...] = ()
 
     def check(self, model: Any, content: ModelContent) -> None:
         """Refuse a model that the format cannot express.
@@ -94,6 +97,8 @@ class FileFormat(Acceptance):
         ]
         advice = f"Formats that can: {', '.join(able)}" if able else "No format can"
         tiers = _advise_tiers(model, self)
+        if not able and content.other:
+            tiers += ". Transform it first (gdp.bigm for disjuncts), or deactivate it"
         raise UnsupportedModelError(
             f"{self.title} cannot express {_offender(model, self, content)}: {refusal}."
             f" {advice}{tiers}. The model is a {content}"
@@ -174,6 +179,7 @@ FORMATS: dict[str, FileFormat] = {
             name="nl",
             title="AMPL's NL format",
             suffixes=(".nl",),
+            beside=(".row", ".col"),
             rows="nonlinear",
             objective="nonlinear",
             integer="nonlinear",

@@ -139,12 +139,18 @@ def test_the_name_map_tells_models_apart(tmp_path):
     model = linear()
     read_solution(model, path, names=tmp_path / "model.names.json")
     changed = linear()
-    changed.sum.set_value(changed.x[1] + changed.x[2] + changed.x[3] >= 4.25)
-    read_solution(linear(), path)
+    changed.another = pyo.Constraint(expr=changed.x[1] <= 9)
+    read_solution(changed, path)
+    changed = linear()
+    changed.another = pyo.Constraint(expr=changed.x[1] <= 9)
     before = state(changed)
     with pytest.raises(InputError, match="not the one that was exported"):
         read_solution(changed, path, names=tmp_path / "model.names.json")
     assert state(changed) == before
+    # The last bits of a coefficient are the processor's, and no other model.
+    close = linear()
+    close.sum.set_value(close.x[1] + close.x[2] + (1 + 1e-16) * close.x[3] >= 4.5)
+    read_solution(close, path, names=tmp_path / "model.names.json")
 
 
 def test_violations_are_refused_unless_allowed(tmp_path):
@@ -266,3 +272,94 @@ def test_values_by_hand_for_a_model_with_cones(tmp_path):
     path.write_text("name,value\nx_1,0.75\nx_2,0.55\n")
     with pytest.raises(InputError, match="'cone'"):
         read_solution(conic(), path)
+
+
+def test_component_names_are_names_too(tmp_path):
+    path = tmp_path / "solution.csv"
+    path.write_text('name,value\n"x[1]",0.75\nx_2,0.5625\n')
+    assert read_solution(conic(), path).objective == pytest.approx(0.9375)
+    path.write_text('name,value\n"x[1]",0.75\nx_2,0.5625\nx_1,0.75\n')
+    with pytest.raises(InputError, match="two values"):
+        read_solution(conic(), path)
+
+
+@pytest.mark.parametrize("dual", [-1.0, 77.0, -1e4, 0.5])
+def test_wrong_duals_are_left_out(tmp_path, dual):
+    def make():
+        model = pyo.ConcreteModel()
+        model.x = pyo.Var(bounds=(0, 4))
+        model.y = pyo.Var(bounds=(0, 4))
+        model.row = pyo.Constraint(expr=model.x + model.y == 5)
+        model.objective = pyo.Objective(expr=2 * model.x + model.y, sense=pyo.maximize)
+        model.dual = pyo.Suffix(direction=pyo.Suffix.IMPORT)
+        return model
+
+    def write(number):
+        lines = ["by hand", "", "Options", "3", "1", "1", "0", "1", "1", "2", "2"]
+        path = tmp_path / "model.sol"
+        numbers = [str(number), "4", "1"]
+        path.write_text("\n".join([*lines, *numbers, "objno 0 0", ""]))
+        return path
+
+    model = make()
+    assert read_solution(model, write(1.0)).has_duals
+    assert model.dual[model.row] == 1.0
+    model = make()
+    read = read_solution(model, write(dual))
+    if dual == -1.0:
+        # The other sign is right.
+        assert read.has_duals
+        assert model.dual[model.row] == 1.0
+        return
+    assert not read.has_duals
+    assert len(model.dual) == 0
+
+
+def test_suffixes_of_blocks_are_cleared(tmp_path):
+    path = by_hand(tmp_path, None)
+    model = linear()
+    model.block = pyo.Block()
+    model.block.dual = pyo.Suffix(direction=pyo.Suffix.IMPORT)
+    model.block.dual[model.sum] = 99.0
+    model.block.keep = pyo.Suffix(direction=pyo.Suffix.LOCAL)
+    model.block.keep[model.sum] = 1.0
+    read_solution(model, path)
+    assert len(model.block.dual) == 0
+    assert model.block.keep[model.sum] == 1.0
+
+
+def test_glpk_on_an_lp_file_with_two_sided_rows(tmp_path):
+    def make():
+        model = pyo.ConcreteModel("x_2")
+        model.x = pyo.Var([1, 2, 3], bounds=(0, 9))
+        model.b = pyo.Constraint(expr=(1, model.x[3] + 2 * model.x[1], 5))
+        model.a = pyo.Constraint(expr=model.x[2] - model.x[3] <= 2)
+        model.objective = pyo.Objective(
+            expr=model.x[2] + 3 * model.x[3] - model.x[1] + 4, sense=pyo.maximize
+        )
+        return model
+
+    export(make(), tmp_path / "model.lp")
+    model = make()
+    read = read_solution(model, by_glpk(tmp_path, tmp_path / "model.lp"))
+    assert read.objective == pytest.approx(26.0)
+    assert [v.value for v in model.x.values()] == pytest.approx([0.0, 7.0, 5.0])
+
+
+@pytest.mark.parametrize("suffix", [".nl", ".lp", ".mps"])
+def test_scips_own_columns_are_passed_over(tmp_path, suffix):
+    def make():
+        model = pyo.ConcreteModel()
+        model.x = pyo.Var(bounds=(0, 3))
+        model.quadobjvar = pyo.Var(bounds=(0, 3))
+        model.objective = pyo.Objective(
+            expr=(model.x - 1) ** 2 + (model.quadobjvar - 2) ** 2 + 5
+        )
+        model.row = pyo.Constraint(expr=model.x + model.quadobjvar >= 1)
+        return model
+
+    export(make(), tmp_path / f"model{suffix}")
+    model = make()
+    read = read_solution(model, by_scip(tmp_path, tmp_path / f"model{suffix}"))
+    assert read.objective == pytest.approx(5.0, abs=1e-5)
+    assert model.quadobjvar.value == pytest.approx(2.0, abs=1e-3)

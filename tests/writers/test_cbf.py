@@ -11,7 +11,7 @@ import pyomo.environ as pyo
 import pytest
 import scipy.sparse as sp
 
-from pyomo_relu import solve
+from pyomo_relu import PSDCone, solve
 from pyomo_relu.solvers.standard_form import compile_conic
 from pyomo_relu.writers.cbf import write_cbf
 from pyomo_relu.writers.conic_entries import EPIGRAPH
@@ -285,3 +285,21 @@ def test_a_model_without_objective_and_one_without_variables(tmp_path):
     problem = read(write_cbf(compile_conic(m)).data, tmp_path)
     assert problem.F.shape == (0, 0)
     assert (problem.c0, problem.maximise) == (4.0, True)
+
+
+def test_blocks_that_end_and_begin_at_one_place(tmp_path):
+    # MOSEK 11 merges such neighbours, unless something stands between them.
+    model = pyo.ConcreteModel()
+    model.x = pyo.Var([0, 1], bounds=(-9, 9))
+    model.first = PSDCone([[model.x[0], 1.0], [1.0, 2.0]])
+    model.second = PSDCone([[model.x[1], 1.0], [1.0, 4.0]])
+    model.third = PSDCone([[3.0, 1.0], [1.0, model.x[1]]])
+    model.fourth = PSDCone([[3.0, 1.0], [1.0, model.x[0]]])
+    model.objective = pyo.Objective(expr=model.x[0] + model.x[1])
+    form = compile_conic(model)
+    problem = read(write_cbf(form).data, tmp_path)
+    blocks = [rows for kind, rows in problem.cones if kind == "svec_psd_cone"]
+    order = [variable.index() for variable in form.variables]
+    for rows, variable in zip(blocks, (0, 1, 1, 0), strict=True):
+        used = problem.F[rows].nonzero()[1]
+        assert {order[j] for j in used.tolist()} == {variable}
