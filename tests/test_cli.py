@@ -328,11 +328,11 @@ def test_an_unknown_column_of_many_is_a_short_line(run, tmp_path):
 
 def test_too_many_cells_are_advised_in_options(run):
     iris = DATA / "iris.csv"
-    arguments = ("train", iris, "--labels", "species", "--beta", "0.1")
+    arguments = ("train", iris, "--labels", "species", "--beta", "0.1", "--bias")
     done = run(*arguments)
     assert done.returncode == 2
-    # 2 (C(148, 0) + C(148, 1) + C(148, 2) + C(148, 3))
-    assert "1,080,846 cells" in done.stderr
+    # 2 (C(148, 0) + C(148, 1) + C(148, 2) + C(148, 3) + C(148, 4))
+    assert "39,462,056 cells" in done.stderr
     assert "enumerate_cells" not in done.stderr
     assert "sample_cells" not in done.stderr
     advice = "--features petal_length,petal_width"

@@ -23,9 +23,11 @@ from pyomo_relu.cli.tables import (
 )
 from pyomo_relu.errors import InputError
 from pyomo_relu.losses import Loss
-from pyomo_relu.training import MOST_CELLS
 
 __all__ = ["TrainingData", "data_options", "read_training_data"]
+
+#: So many cells are trained in a minute or so.
+_ADVISED = 50_000
 
 _OPTIONS = (
     click.argument("data", type=click.Path(dir_okay=False)),
@@ -119,7 +121,7 @@ class TrainingData:
             for k in range(1, X.shape[1] + 1)
             if k == 1
             or count_cells_general_position(len(X), k + self.options["bias"])
-            <= MOST_CELLS
+            <= _ADVISED
         )
         # The cells were too many with all features, whatever the count says.
         size = min(size, max(X.shape[1] - 1, 1))
