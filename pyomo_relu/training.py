@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from pyomo_relu.certificates import (
 from pyomo_relu.certificates.directions import best_ray_value
 from pyomo_relu.certificates.zero_network import check_cells, zero_network
 from pyomo_relu.errors import InputError, InputTypeError, SolverError
-from pyomo_relu.generation import Generation, generate
+from pyomo_relu.generation import Checkpoint, Generation, generate
 from pyomo_relu.history import TrainingRound
 from pyomo_relu.losses import Loss
 from pyomo_relu.network import ReLUNetwork
@@ -107,6 +108,7 @@ def train(
     method: str = "auto",
     time_limit: float | None = None,
     max_rounds: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train a two-layer network to a proven gap.
@@ -141,6 +143,9 @@ def train(
         bound so far are returned.
     max_rounds : int, optional
         Most solves of cell generation, for runs that can be repeated exactly.
+    checkpoint : path, optional
+        A file in which cell generation keeps its state after every round. If it exists
+        the run goes on from there.
     progress : callable, optional
         Called with a line of text at the start of each stage.
 
@@ -185,6 +190,7 @@ def train(
         method=method,
         time_limit=time_limit,
         max_rounds=max_rounds,
+        checkpoint=checkpoint,
         progress=progress,
     )
 
@@ -197,6 +203,7 @@ def train_problem(
     method: str = "auto",
     time_limit: float | None = None,
     max_rounds: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] | None = None,
     start: ReLUNetwork | None = None,
     start_dual: Array | None = None,
@@ -207,7 +214,7 @@ def train_problem(
     ----------
     problem : TrainingProblem
         What is to be trained.
-    gap, cells, method, time_limit, max_rounds, progress
+    gap, cells, method, time_limit, max_rounds, checkpoint, progress
         As for :func:`train`.
     start : ReLUNetwork, optional
         A network to begin with; the result is no worse. If it is good enough nothing
@@ -218,6 +225,7 @@ def train_problem(
     check_options(gap, progress)
     check_cells(problem, cells)
     _check_budgets(method, time_limit, max_rounds)
+    kept = None if checkpoint is None else Checkpoint(checkpoint)
     report = progress or (lambda _: None)
     if problem.rank == 0:
         network = zero_network(problem)
@@ -227,11 +235,13 @@ def train_problem(
         most = MAX_CELLS if method == "enumeration" else MOST_CELLS
         cells = covering_cells(problem, max_cells=most)
     if method == "auto":
-        many = len(cells) > _GENERATE_FROM and cells.complete
+        many = kept is not None or (len(cells) > _GENERATE_FROM and cells.complete)
         method = "generation" if many else "enumeration"
+    elif kept is not None and method == "enumeration":
+        raise InputError("checkpoint is for cell generation; leave method out.")
     run: _Run | Generation
     if method == "generation":
-        run = Generation(problem, cells, gap, report, time_limit)
+        run = Generation(problem, cells, gap, report, time_limit, kept)
         work = partial(generate, run, max_rounds=max_rounds)
     else:
         run = _Run(problem, cells, gap, report)

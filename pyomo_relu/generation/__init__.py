@@ -4,12 +4,14 @@ A restricted program over some cells, pricing over all of them, and the loop bet
 two (design, Cell generation).
 """
 
+from pyomo_relu.generation.checkpoint import Checkpoint
 from pyomo_relu.generation.loop import Generation, generate
 from pyomo_relu.generation.pricing import Candidates, heuristic_pricing
 from pyomo_relu.generation.restricted import Piece, RestrictedProgram
 
 __all__ = [
     "Candidates",
+    "Checkpoint",
     "Generation",
     "Piece",
     "RestrictedProgram",

@@ -13,6 +13,7 @@ from pyomo_relu.arrangement import Cells
 from pyomo_relu.certificates import Certificate, beta_max, certify
 from pyomo_relu.certificates.directions import best_directions
 from pyomo_relu.certificates.zero_network import zero_network
+from pyomo_relu.generation.checkpoint import Checkpoint
 from pyomo_relu.generation.pieces import Pieces
 from pyomo_relu.generation.pricing import Candidates, diverse, heuristic_pricing
 from pyomo_relu.generation.restricted import MasterSolution, RestrictedProgram
@@ -61,7 +62,9 @@ class Generation:
         target: float,
         report: Callable[[str], None],
         time_limit: float | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
+        self.checkpoint = checkpoint
         self.problem, self.cells, self.target = problem, cells, target
         self.report = report
         self.network: ReLUNetwork = zero_network(problem)
@@ -163,7 +166,13 @@ def generate(run: Generation, *, max_rounds: int | None = None) -> None:
     floor = scaled.beta * (1.0 + _VIOLATED)
     Z = problem.loss.zero_duals(problem.Y, problem.weight) * run.units
     active = np.zeros((0, scaled.rank))
-    for number in range(_MAX_ROUNDS if max_rounds is None else max_rounds):
+    first = 0
+    known = None if run.checkpoint is None else run.checkpoint.load(run)
+    if known is not None:
+        Z, active, first = known
+        if run.gap <= run.target:
+            return
+    for number in range(first, _MAX_ROUNDS if max_rounds is None else max_rounds):
         run.report(f"round {number + 1}: pricing")
         found = heuristic_pricing(problem, Z, run.starts(active), floor=floor)
         chosen = found.directions[diverse(found, run.width)]
@@ -190,6 +199,8 @@ def generate(run: Generation, *, max_rounds: int | None = None) -> None:
         run.history.append(_row(run, answer, priced))
         if number >= _FIRST_DROP:
             _drop_empty(run.program, answer)
+        if run.checkpoint is not None:
+            run.checkpoint.save(run, Z, active, number + 1)
         if run.out_of_time():
             break
     _finish(run, Z)

@@ -48,7 +48,6 @@ class Pieces:
         self.rotation = scaled.basis.T @ cells.basis
         self._index = MaskIndex(cells.packed, SignHash(len(cells.normals)))
         self._triangulations: dict[int, np.ndarray] = {}
-        self._shakes = np.random.default_rng(1)
 
     def some_rays(self, rng: np.random.Generator, count: int) -> Array:
         """Return some rays (k, r) of cells, scaled coordinates."""
@@ -63,11 +62,12 @@ class Pieces:
         """
         found = np.full(len(directions), -1, dtype=np.int64)
         reduced = directions @ self.rotation
+        shakes = np.random.default_rng(1)
         for size in _SHAKES:
             missing = np.flatnonzero(found < 0)
             if not len(missing):
                 break
-            noise = self._shakes.normal(size=(len(missing), reduced.shape[1]))
+            noise = shakes.normal(size=(len(missing), reduced.shape[1]))
             points = reduced[missing] + size * noise
             positive = points @ self.cells.normals.T > 0.0
             found[missing] = self._index.find(np.packbits(positive, axis=1))
@@ -98,7 +98,7 @@ class Pieces:
             key = (cell, self._rays_at(cell, u))
             if key in known or key in made or key in fresh:
                 continue
-            fresh[key] = self._piece(*key)
+            fresh[key] = self.piece(*key)
         return list(fresh.values())
 
     def _rays_of(self, cell: int) -> np.ndarray:
@@ -121,7 +121,8 @@ class Pieces:
         best = int(weights.min(axis=1).argmax())
         return tuple(rays[simplices[best]].tolist())
 
-    def _piece(self, cell: int, rays: tuple[int, ...]) -> Piece:
+    def piece(self, cell: int, rays: tuple[int, ...]) -> Piece:
+        """Return a piece by its key: a cell, and rays of it as rows of the table."""
         R = self.rotation @ self.cells.ray_table[list(rays)].T
         return Piece((cell, rays), R, len(rays) == len(self._rays_of(cell)))
 
