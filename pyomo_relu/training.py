@@ -26,8 +26,18 @@ from pyomo_relu.certificates import (
 )
 from pyomo_relu.certificates.directions import best_ray_value
 from pyomo_relu.certificates.zero_network import check_cells, zero_network
-from pyomo_relu.errors import InputError, InputTypeError, SolverError
-from pyomo_relu.generation import Checkpoint, Generation, generate
+from pyomo_relu.errors import (
+    InputError,
+    InputTypeError,
+    SolverError,
+    TooManyCellsError,
+)
+from pyomo_relu.generation import (
+    Checkpoint,
+    Generation,
+    LocalTraining,
+    generate,
+)
 from pyomo_relu.history import TrainingRound
 from pyomo_relu.losses import Loss
 from pyomo_relu.network import ReLUNetwork
@@ -44,7 +54,14 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["MOST_CELLS", "TrainingResult", "TrainingRound", "train", "train_problem"]
+__all__ = [
+    "METHODS",
+    "MOST_CELLS",
+    "TrainingResult",
+    "TrainingRound",
+    "train",
+    "train_problem",
+]
 
 #: Accuracy costs an interior point two or three steps more, and tells the faces that
 #: neurons lie on from mere neighbours.
@@ -57,6 +74,7 @@ _EMPTY = 1e-6
 #: enumerated.
 _GENERATE_FROM = 500
 MOST_CELLS = 2_000_000
+METHODS = ("auto", "enumeration", "generation", "local")
 #: Status of a round whose solver converged.
 _CONVERGED = TerminationCondition.convergenceCriteriaSatisfied.name
 
@@ -135,9 +153,12 @@ def train(
         Train over these cells only, for example from :func:`sample_cells`, where
         all are too many. The certificate still speaks of all cells, so the gap may
         stay large.
-    method : {"auto", "enumeration", "generation"}
+    method : {"auto", "enumeration", "generation", "local"}
         Whether all cells enter one program, or those that pricing asks for. By default
-        generation from a few hundred cells on.
+        generation from a few hundred cells on. ``"local"`` needs no cells, for data of
+        a rank in which they are too many: neurons are added by heuristic pricing and
+        improved together, and the bound is what can be proved without cells. It takes
+        differentiable losses.
     time_limit : float, optional
         Seconds. What ends first is looked at between two stages; the best network and
         bound so far are returned.
@@ -230,10 +251,19 @@ def train_problem(
     if problem.rank == 0:
         network = zero_network(problem)
         return TrainingResult(network, certify(problem, network), (), problem, True)
+    if method == "local":
+        return _train_locally(problem, gap, report, time_limit, max_rounds, start)
     if cells is None:
         report("enumerating cells")
         most = MAX_CELLS if method == "enumeration" else MOST_CELLS
-        cells = covering_cells(problem, max_cells=most)
+        try:
+            cells = covering_cells(problem, max_cells=most)
+        except TooManyCellsError as error:
+            raise TooManyCellsError(
+                error.finding,
+                f"{error.advice} train(..., method='local') trains "
+                "without cells, and proves what it can.",
+            ) from error
     if method == "auto":
         many = kept is not None or (len(cells) > _GENERATE_FROM and cells.complete)
         method = "generation" if many else "enumeration"
@@ -279,6 +309,52 @@ def train_problem(
     )
 
 
+def _train_locally(
+    problem: TrainingProblem,
+    gap: float,
+    report: Callable[[str], None],
+    time_limit: float | None,
+    max_rounds: int | None,
+    start: ReLUNetwork | None,
+) -> TrainingResult:
+    """Train without cells, and prove what can be proved."""
+    if not problem.loss.is_smooth:
+        raise InputError(
+            f"method='local' takes differentiable losses; {problem.loss.name!r} has "
+            "kinks. Use 'huber' or 'logistic', or fewer features and another method."
+        )
+    begin = time.perf_counter()
+    work = LocalTraining(problem, report, time_limit)
+    if start is not None:
+        start.check_fits(problem)
+        work.network = start
+    interrupted = False
+    try:
+        work.run(max_rounds)
+    except KeyboardInterrupt:
+        interrupted = True
+    report("certifying the network")
+    certificate = certify(problem, work.network)
+    row = TrainingRound(
+        tier="neurons by heuristic pricing",
+        cells=work.network.n_neurons,
+        status=f"violation {work.violation:.1e} at the end",
+        model_objective=certificate.objective,
+        network_objective=certificate.objective,
+        lower_bound=certificate.lower_bound,
+        gap=certificate.gap,
+        seconds=time.perf_counter() - begin,
+    )
+    return TrainingResult(
+        work.network,
+        certificate,
+        (row,),
+        problem,
+        converged=certificate.gap <= gap,
+        interrupted=interrupted,
+    )
+
+
 def _check_budgets(method: Any, time_limit: Any, max_rounds: Any) -> None:
     """Refuse methods and budgets that are none.
 
@@ -287,9 +363,9 @@ def _check_budgets(method: Any, time_limit: Any, max_rounds: Any) -> None:
     InputError, InputTypeError
         See above.
     """
-    if method not in ("auto", "enumeration", "generation"):
+    if method not in METHODS:
         raise InputError(
-            f"method must be 'auto', 'enumeration' or 'generation'; got {method!r}."
+            f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}."
         )
     for name, given, kind in (
         ("time_limit", time_limit, (int, float)),

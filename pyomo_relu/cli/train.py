@@ -13,7 +13,7 @@ from pyomo_relu.cli.data import data_options, read_training_data
 from pyomo_relu.cli.report import print_network
 from pyomo_relu.errors import InputError, TooManyCellsError
 from pyomo_relu.files import check_writable
-from pyomo_relu.training import train
+from pyomo_relu.training import METHODS, train
 
 __all__ = ["train_command"]
 
@@ -28,6 +28,14 @@ __all__ = ["train_command"]
     help="Relative gap to prove.",
 )
 @click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default="auto",
+    show_default=True,
+    help="All cells in one program, generated cells, or no cells at all (local), for "
+    "data of high rank.",
+)
+@click.option(
     "--time-limit",
     type=float,
     help="Seconds, after which the best network so far is certified.",
@@ -36,7 +44,12 @@ __all__ = ["train_command"]
     "--out", type=click.Path(), help="Where to write the network, .json or .npz."
 )
 def train_command(
-    data: str, gap: float, time_limit: float | None, out: str | None, **options: Any
+    data: str,
+    gap: float,
+    method: str,
+    time_limit: float | None,
+    out: str | None,
+    **options: Any,
 ) -> None:
     """Train a network on the table DATA (CSV with a header) and certify it.
 
@@ -54,12 +67,14 @@ def train_command(
                 table.Y,
                 **table.options,
                 gap=gap,
+                method=method,
                 time_limit=time_limit,
                 progress=status.update,
             )
         except TooManyCellsError as error:
             # Its advice is for Python: keep what it counted.
-            raise TooManyCellsError(error.finding, table.advise_features()) from error
+            advice = f"{table.advise_features()} Or use --method local."
+            raise TooManyCellsError(error.finding, advice) from error
     proved = "proved" if result.converged else "NOT proved"
     seconds = f"{result.history[-1].seconds:.2f}" if result.history else "0"
     print_network(

@@ -5,6 +5,7 @@ two (design, Cell generation).
 """
 
 from pyomo_relu.generation.checkpoint import Checkpoint
+from pyomo_relu.generation.local import LocalTraining
 from pyomo_relu.generation.loop import Generation, generate
 from pyomo_relu.generation.pricing import Candidates, heuristic_pricing
 from pyomo_relu.generation.restricted import Piece, RestrictedProgram
@@ -13,6 +14,7 @@ __all__ = [
     "Candidates",
     "Checkpoint",
     "Generation",
+    "LocalTraining",
     "Piece",
     "RestrictedProgram",
     "generate",
