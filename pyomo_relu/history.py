@@ -32,6 +32,11 @@ class TrainingRound:
     priced : int
         Cells over which the bound was proved in this round; zero where pricing was
         heuristic.
+
+    Examples
+    --------
+    >>> print(TrainingRound("dnn", 12, "solved", 2.0, 2.5, 2.25, 0.1, 3.0, priced=1234))
+    network 2.5, bound 2.25, gap 1.0e-01, 12 cells active, 1,234 priced, 3.0 s
     """
 
     tier: str
@@ -43,3 +48,10 @@ class TrainingRound:
     gap: float
     seconds: float
     priced: int = 0
+
+    def __str__(self) -> str:
+        priced = f", {self.priced:,} priced" if self.priced else ""
+        return (
+            f"network {self.network_objective:.8g}, bound {self.lower_bound:.8g}, gap "
+            f"{self.gap:.1e}, {self.cells:,} cells active{priced}, {self.seconds:.1f} s"
+        )

@@ -197,6 +197,7 @@ def generate(run: Generation, *, max_rounds: int | None = None) -> None:
         run.keep(network)
         active = (scaled.basis.T @ network.stacked).T
         run.history.append(_row(run, answer, priced))
+        run.report(f"round {number + 1}: {run.history[-1]}")
         if number >= _FIRST_DROP:
             _drop_empty(run.program, answer)
         if run.checkpoint is not None:
