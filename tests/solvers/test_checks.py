@@ -323,7 +323,7 @@ def family(sense):
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *((name, "linear") for name in ("highs", "clarabel", *OWN_INTERFACES)),
+        *((name, "linear") for name in ("highs", "clarabel", "cyipopt", "glpk", "cbc")),
         *((name, "quadratic") for name in ("highs", "clarabel", "cyipopt")),
         ("cyipopt", "nonlinear"),
     ],

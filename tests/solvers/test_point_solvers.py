@@ -20,7 +20,7 @@ TC = TerminationCondition
 
 
 def test_pyomos_own_names_are_left_alone():
-    assert set(OWN_INTERFACES) == {"cyipopt", "glpk", "cbc"}
+    assert set(OWN_INTERFACES) == {"cyipopt", "glpk", "cbc", "scip"}
     assert not set(OWN_INTERFACES) & set(SolverFactory)
     assert type(pyo.SolverFactory("cbc")).__module__.startswith("pyomo.")
 
