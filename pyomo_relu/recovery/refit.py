@@ -75,41 +75,52 @@ def refit(
         return network
     inner = rows.inner
     n_points = scaled.n_points * c
-    rest = inner.A.shape[1] - n_points
     features = scaled.hidden(first)
     skip = scaled.means if scaled.skip is not None else features[:, :0]
-    # f = H v + means C, point by point and output by output.
+    # f = H v + means C, point by point and output by output. Predictions as variables
+    # keep the factors of a solver as small as there are predictions.
     to_points = sp.csr_array(
         sp.kron(sp.csr_array(np.hstack([features, skip])), sp.eye_array(c))
     )
-    # Columns: second layer, linear term, what else the rows have, one norm a neuron.
+    # Columns: second layer, linear term, the variables of the rows (predictions and
+    # what else they have), one norm a neuron.
     columns = to_points.shape[1]
-    substitution = sp.csc_array(
-        sp.block_diag([to_points, sp.eye_array(rest)], format="csc")
-    )
-    substitution = sp.csc_array(
-        sp.hstack([substitution, sp.csc_array((inner.A.shape[1], m))])
-    )
-    P = sp.csc_array(substitution.T @ inner.P @ substitution)
-    cost = substitution.T @ inner.c
+    theirs = inner.A.shape[1]
     scale = scaled.objective_scale
-    cost[columns + rest :] = scale * scaled.beta
-    if scaled.skip:
-        ridge = np.zeros(P.shape[0])
-        ridge[m * c : columns] = scale * scaled.skip
-        P = sp.csc_array(P + sp.diags_array(ridge))
-    cones = _norms(m, c, columns + rest)
+    ridge = np.zeros(columns)
+    ridge[m * c :] = scale * (scaled.skip or 0.0)
+    P = sp.csc_array(
+        sp.block_diag([sp.diags_array(ridge), inner.P, sp.csc_array((m, m))])
+    )
+    predictions = sp.hstack(
+        [-to_points, sp.eye_array(n_points, theirs), sp.csr_array((n_points, m))]
+    )
+    cones = _norms(m, c, columns + theirs)
     first_rows = inner.n_linear
-    A = sp.csr_array(inner.A @ substitution)
+    A = sp.csr_array(
+        sp.hstack(
+            [
+                sp.csr_array((inner.A.shape[0], columns)),
+                inner.A,
+                sp.csr_array((inner.A.shape[0], m)),
+            ]
+        )
+    )
     form = dataclasses.replace(
         inner,
         variables=[None] * P.shape[0],
         P=P,
-        c=cost,
-        A=sp.csc_array(sp.vstack([A[:first_rows], cones, A[first_rows:]])),
+        c=np.concatenate([np.zeros(columns), inner.c, np.full(m, scale * scaled.beta)]),
+        A=sp.csc_array(sp.vstack([predictions, A[:first_rows], cones, A[first_rows:]])),
         b=np.concatenate(
-            [inner.b[:first_rows], np.zeros(cones.shape[0]), inner.b[first_rows:]]
+            [
+                np.zeros(n_points),
+                inner.b[:first_rows],
+                np.zeros(cones.shape[0]),
+                inner.b[first_rows:],
+            ]
         ),
+        n_zero=inner.n_zero + n_points,
         soc_orders=np.concatenate(
             [np.full(m, c + 1, dtype=np.int64), inner.soc_orders]
         ),

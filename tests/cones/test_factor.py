@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyomo_relu.cones.factor import factor_in_cone
+from pyomo_relu.cones.factor import (
+    _nonnegative_least_squares,
+    _project,
+    factor_in_cone,
+)
 
 
 def random_cone(rng, r):
@@ -79,3 +83,63 @@ def test_nothing_has_no_factors(U):
     factors, exact = factor_in_cone(U, np.eye(2))
     assert factors.shape == (2, 0)
     assert exact
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("r", [3, 4, 5])
+def test_moments_on_the_boundary_are_factored(seed, r):
+    """Neurons on facets and rays: alternating projections alone stop far away."""
+    rng = np.random.default_rng(seed)
+    facets = rng.normal(size=(int(rng.integers(r, 2 * r + 2)), r))
+    facets[:, 0] = 0.3 + np.abs(facets[:, 0])
+    facets /= np.linalg.norm(facets, axis=1)[:, None]
+    # Projections on the cone are on its faces, most of them.
+    B = rng.normal(size=(r, r + seed % 3))
+    for _ in range(2000):
+        B = B - facets.T @ np.minimum(facets @ B, 0.0) / len(facets)
+    B = B - np.minimum((facets @ B).min(axis=0), 0.0) * np.eye(r)[:, :1] / 0.01
+    U = B @ B.T
+    values = np.linalg.eigvalsh(U)
+    if values[-r] < 1e-6 * values[-1]:
+        return
+    factors, exact = factor_in_cone(U, facets, tolerance=1e-9)
+    assert exact
+    assert (facets @ factors >= -1e-12 * np.sqrt(np.trace(U))).all()
+    np.testing.assert_allclose(factors @ factors.T, U, atol=1e-8 * np.trace(U))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_nonnegative_least_squares_are_optimal(seed):
+    """The conditions of Karush, Kuhn and Tucker, degenerate systems among them."""
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        m, n = rng.integers(1, 10, 2)
+        A, b = rng.normal(size=(m, n)), rng.normal(size=m)
+        if seed % 3 == 0:
+            A, b = np.round(A), np.round(b)
+        if seed % 3 == 1:
+            b = A @ np.maximum(rng.normal(size=n), 0.0)
+        x = _nonnegative_least_squares(A, b)
+        gradient = A.T @ (A @ x - b)
+        size = 1e-10 * (1.0 + np.linalg.norm(A) * np.linalg.norm(b))
+        assert (x >= 0.0).all()
+        assert gradient.min() >= -size
+        assert abs(gradient @ x) <= size
+
+
+def test_a_point_of_the_cone_is_its_own_projection():
+    """scipy.optimize.nnls 1.17 moves this one, of a ray, by two thirds of its size."""
+    G = np.array(
+        [
+            [1.16, -0.34, 1.05],
+            [1.72, 1.59, 0.59],
+            [0.45, 2.85, 2.23],
+            [-0.77, 0.92, 0.6],
+            [0.07, 0.15, 0.49],
+        ]
+    )
+    t = np.array([-1.8701000000000003, 1.1216000000000002, 2.4292])
+    assert (G[2:] @ t > 0.0).all()
+    # On the first two facets and, by rounding, below one.
+    assert -1e-14 < (G @ t).min() < 0.0
+    np.testing.assert_allclose(_project(G, t), t, atol=1e-14)

@@ -4,14 +4,31 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import block_diag
 
 from pyomo_relu.losses import Huber
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
-from pyomo_relu.recovery import improve, improve_network
+from pyomo_relu.recovery import improve_network
+from pyomo_relu.recovery.faces import Faces
 from pyomo_relu.recovery.reduce import reduce_neurons
 
 NO_LINEAR_TERM = np.zeros((0, 2))
+
+
+def hessian_of(faces, theta):
+    """The parts of the Hessian put together, on the weights that are not padding."""
+    model = faces.model(theta)
+    rows, m, b = model.jacobian.shape
+    jacobian = np.hstack([model.jacobian.reshape(rows, m * b), model.beside])
+    parts = block_diag(
+        *model.blocks, (faces.scaled.skip or 0.0) * np.eye(model.beside.shape[1])
+    )
+    columns = [
+        np.concatenate([part.ravel(), beside])
+        for part, beside in (faces.pad(unit) for unit in np.eye(len(theta)))
+    ]
+    return np.array(columns) @ (jacobian.T @ jacobian + parts) @ np.array(columns).T
 
 
 @settings(max_examples=15, deadline=None)
@@ -33,17 +50,14 @@ def test_derivatives_match_differences(seed):
     x = problem.scaled.X[0]
     first[:, 1] -= x * (x @ first[:, 1]) / (x @ x)
     second = rng.normal(size=(3, 2))
-    faces, theta = improve._Faces.through(
-        problem.scaled, first, second, NO_LINEAR_TERM, 1e-8
-    )
+    faces, theta = Faces.through(problem.scaled, first, second, NO_LINEAR_TERM, 1e-8)
     assert faces.sizes == [3, 2, 3]
-    gradient, hessian = faces.derivatives(theta)
+    gradient, hessian = faces.gradient(theta), hessian_of(faces, theta)
     steps = 1e-6 * np.eye(len(theta))
     slopes = [(faces.value(theta + h) - faces.value(theta - h)) / 2e-6 for h in steps]
     np.testing.assert_allclose(gradient, slopes, atol=1e-8)
     curvature = [
-        (faces.derivatives(theta + h)[0] - faces.derivatives(theta - h)[0]) / 2e-6
-        for h in steps
+        (faces.gradient(theta + h) - faces.gradient(theta - h)) / 2e-6 for h in steps
     ]
     np.testing.assert_allclose(hessian, curvature, atol=1e-8)
 
@@ -69,20 +83,19 @@ def test_derivatives_of_every_smooth_program(loss, activation):
         anchors=rng.normal(size=(2, 3, 2)),
     )
     scaled = problem.scaled
-    faces, theta = improve._Faces.through(
+    faces, theta = Faces.through(
         scaled,
         rng.normal(size=(3, 2)),
         rng.normal(size=(2, 2)),
         rng.normal(size=(3, 2)),
         1e-8,
     )
-    gradient, hessian = faces.derivatives(theta)
+    gradient, hessian = faces.gradient(theta), hessian_of(faces, theta)
     steps = 1e-6 * np.eye(len(theta))
     slopes = [(faces.value(theta + h) - faces.value(theta - h)) / 2e-6 for h in steps]
     np.testing.assert_allclose(gradient, slopes, atol=1e-7)
     curvature = [
-        (faces.derivatives(theta + h)[0] - faces.derivatives(theta - h)[0]) / 2e-6
-        for h in steps
+        (faces.gradient(theta + h) - faces.gradient(theta - h)) / 2e-6 for h in steps
     ]
     np.testing.assert_allclose(hessian, curvature, atol=1e-6)
     # The value in scaled units is the objective of the network in the user's.
@@ -104,9 +117,7 @@ def test_restricting_a_neuron_keeps_the_point_on_the_hyperplane():
     rng = np.random.default_rng(0)
     problem = TrainingProblem(rng.normal(size=(6, 3)), rng.normal(size=(6, 2)), 0.1)
     first, second = rng.normal(size=(3, 2)), rng.normal(size=(2, 2))
-    faces, theta = improve._Faces.through(
-        problem.scaled, first, second, NO_LINEAR_TERM, 0.0
-    )
+    faces, theta = Faces.through(problem.scaled, first, second, NO_LINEAR_TERM, 0.0)
     for dimension, k in [(2, 0), (1, 3), (0, 5)]:
         faces, theta = faces.restrict(theta, 1, k)
         assert faces.sizes == ([3, dimension] if dimension else [3])
