@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -127,6 +128,7 @@ def train(
     time_limit: float | None = None,
     max_rounds: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Train a two-layer network to a proven gap.
@@ -167,6 +169,9 @@ def train(
     checkpoint : path, optional
         A file in which cell generation keeps its state after every round. If it exists
         the run goes on from there.
+    executor : concurrent.futures.Executor, optional
+        Who prices the cells, in parts: a ``ProcessPoolExecutor``, the
+        ``client.get_executor()`` of Dask, or that of mpi4py. The result is the same.
     progress : callable, optional
         Called with a line of text at the start of each stage.
 
@@ -212,6 +217,7 @@ def train(
         time_limit=time_limit,
         max_rounds=max_rounds,
         checkpoint=checkpoint,
+        executor=executor,
         progress=progress,
     )
 
@@ -225,6 +231,7 @@ def train_problem(
     time_limit: float | None = None,
     max_rounds: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
     progress: Callable[[str], None] | None = None,
     start: ReLUNetwork | None = None,
     start_dual: Array | None = None,
@@ -235,7 +242,7 @@ def train_problem(
     ----------
     problem : TrainingProblem
         What is to be trained.
-    gap, cells, method, time_limit, max_rounds, checkpoint, progress
+    gap, cells, method, time_limit, max_rounds, checkpoint, executor, progress
         As for :func:`train`.
     start : ReLUNetwork, optional
         A network to begin with; the result is no worse. If it is good enough nothing
@@ -271,7 +278,7 @@ def train_problem(
         raise InputError("checkpoint is for cell generation; leave method out.")
     run: _Run | Generation
     if method == "generation":
-        run = Generation(problem, cells, gap, report, time_limit, kept)
+        run = Generation(problem, cells, gap, report, time_limit, kept, executor)
         work = partial(generate, run, max_rounds=max_rounds)
     else:
         run = _Run(problem, cells, gap, report)

@@ -3,12 +3,19 @@ r"""What a dual point makes of every cell, in chunks: the maps J_i.
 .. math:: J_i = X^T (s_- I + (s_+ - s_-) D_i) Z
 
 so that :math:`|J_i^T u|` is :math:`|Z^T \sigma(X u)|` for u in the cell.
+
+Large sets of cells are cut into blocks of neighbours once, and every dual point is
+looked at block by block: neighbours share rays, and what a block needs fits into the
+cache of a processor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -18,10 +25,183 @@ from pyomo_relu.arrangement import Cells
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
 
-__all__ = ["CellMaps", "entrywise_bound", "spectral_bound"]
+__all__ = [
+    "CellBlock",
+    "CellBlocks",
+    "CellMaps",
+    "DualPoint",
+    "cell_blocks",
+    "entrywise_bound",
+    "first_look",
+    "ray_bound",
+    "spectral_bound",
+]
 
 #: Floats that one chunk of cells may take: 64 MB.
 CHUNK_FLOATS = 8_000_000
+#: Floats that one chunk of hidden layers may take: a quarter of a megabyte, a cache.
+_CACHE_FLOATS = 32_768
+#: Most cells of a block; the smallest has half as many.
+BLOCK_CELLS = 40_000
+#: Rays of a first look, and how many of the best are climbed from, with how many steps.
+_LOOKS, _CLIMBS, _STEPS = 4_096, 64, 30
+
+
+@dataclass(frozen=True, eq=False)
+class CellBlock:
+    """Some cells with tables of their own: what :class:`CellMaps` needs of `Cells`.
+
+    About 150 bytes a cell in rank 4.
+
+    Attributes
+    ----------
+    positions : (B,) int array
+        Where these cells are among all.
+    spread : (B,) array
+        ``1 / g_i`` where some unit vector has inner products of at least g_i > 0 with
+        all rays of the cell: a unit vector ``sum_j a_j ray_j`` of the cell has
+        ``sum_j a_j <= spread``. Infinite where no such vector is known.
+    normals, sample_class, sample_sign, packed : arrays
+        As in `Cells`.
+    ray_table, ray_indptr, ray_indices, facet_indptr, facet_indices : arrays
+        As in `Cells`; only the rays of these cells.
+    """
+
+    positions: Indices
+    spread: Array
+    normals: Array
+    sample_class: Indices
+    sample_sign: np.ndarray[Any, np.dtype[np.int8]]
+    packed: np.ndarray[Any, np.dtype[np.uint8]]
+    ray_table: Array
+    ray_indptr: Indices
+    ray_indices: Indices
+    facet_indptr: Indices
+    facet_indices: Indices
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True, eq=False)
+class CellBlocks:
+    """Blocks that cover a set of cells, under a name that no other set has.
+
+    Attributes
+    ----------
+    token : str
+        The name.
+    blocks : tuple of CellBlock
+        The blocks.
+    """
+
+    token: str
+    blocks: tuple[CellBlock, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class DualPoint:
+    """A dual point, the samples and what joins them: small, unlike the cells.
+
+    Attributes
+    ----------
+    X, Z, rotation, activation
+        As for :class:`CellMaps`.
+    """
+
+    X: Array
+    Z: Array
+    rotation: Array
+    activation: Activation
+
+    def maps(self, block: CellBlock) -> CellMaps:
+        """Return the maps of a block."""
+        return CellMaps(block, self.X, self.Z, self.rotation, self.activation)
+
+
+_blocks: WeakKeyDictionary[Cells, CellBlocks] = WeakKeyDictionary()
+
+
+def cell_blocks(cells: Cells) -> CellBlocks:
+    """Return the cells in blocks, made once and kept as long as the cells.
+
+    Parameters
+    ----------
+    cells : Cells
+        All cells or some. Up to `BLOCK_CELLS` of them are one block.
+    """
+    found = _blocks.get(cells)
+    if found is None:
+        parts = _neighbourhoods(cells.interior_points)
+        found = CellBlocks(uuid4().hex, tuple(_block(cells, part) for part in parts))
+        _blocks[cells] = found
+    return found
+
+
+def _neighbourhoods(points: Array) -> list[Indices]:
+    """Cut points (P, r) into parts of neighbours: halves along a wide axis."""
+    done = []
+    stack = [np.arange(len(points))]
+    while stack:
+        part = stack.pop()
+        if len(part) <= BLOCK_CELLS:
+            done.append(np.sort(part))
+            continue
+        some = points[part[:: 1 + len(part) // 1_000]]
+        half = len(part) // 2
+        order = np.argpartition(points[part, np.ptp(some, axis=0).argmax()], half)
+        stack += [part[order[half:]], part[order[:half]]]
+    return done
+
+
+def _block(cells: Cells, part: Indices) -> CellBlock:
+    table, rays = cells.ray_table, (cells.ray_indptr, cells.ray_indices)
+    packed, facets = cells.packed, (cells.facet_indptr, cells.facet_indices)
+    if len(part) < len(cells):
+        packed, facets = packed[part], _rows(*facets, part)
+        indptr, indices = _rows(*rays, part)
+        used = np.zeros(len(table), dtype=bool)
+        used[indices] = True
+        kept = np.flatnonzero(used)
+        place = np.empty(len(table), dtype=np.int32)
+        place[kept] = np.arange(len(kept), dtype=np.int32)
+        table, rays = table[kept], (indptr, place[indices])
+    return CellBlock(
+        part,
+        _spread(table, *rays),
+        cells.normals,
+        cells.sample_class,
+        cells.sample_sign,
+        packed,
+        table,
+        *rays,
+        *facets,
+    )
+
+
+def _rows(indptr: Indices, indices: Indices, rows: Indices) -> tuple[Indices, Indices]:
+    size = np.diff(indptr)[rows]
+    new = np.concatenate([[0], np.cumsum(size)])
+    return new, indices[np.repeat(indptr[rows] - new[:-1], size) + np.arange(new[-1])]
+
+
+def _spread(table: Array, indptr: Indices, indices: Indices) -> Array:
+    """Return the spread of each cell, by the middle of its rays."""
+    spread = np.full(len(indptr) - 1, np.inf)
+    counts = np.diff(indptr)
+    some = np.flatnonzero(counts)
+    if not some.size:
+        return spread
+    vectors = table[indices]
+    middle = np.add.reduceat(vectors, indptr[some], axis=0)
+    middle /= np.maximum(np.linalg.norm(middle, axis=1), 1e-300)[:, None]
+    products = np.einsum("kr,kr->k", vectors, np.repeat(middle, counts[some], axis=0))
+    # Inner products of unit vectors, rounded.
+    rounding = 8.0 * (table.shape[1] + 2) * np.finfo(float).eps
+    least = np.minimum.reduceat(products, indptr[some]) - rounding
+    wide = least > 0.0
+    spread[some[wide]] = 1.0 / least[wide]
+    return spread
 
 
 class CellMaps:
@@ -31,7 +211,7 @@ class CellMaps:
 
     Parameters
     ----------
-    cells : Cells
+    cells : Cells or CellBlock
         The cells.
     X : (N, r) array
         Rows of the arrangement, in the coordinates of `rotation`.
@@ -45,7 +225,7 @@ class CellMaps:
 
     def __init__(
         self,
-        cells: Cells,
+        cells: Cells | CellBlock,
         X: Array,
         Z: Array,
         rotation: Array,
@@ -53,6 +233,7 @@ class CellMaps:
     ) -> None:
         self.cells = cells
         self.X, self.Z, self.activation = X, Z, activation
+        self.rotation = rotation
         self.shape = (X.shape[1], Z.shape[1])
         products = np.einsum("kr,kc->krc", X, Z).reshape(len(X), -1)
         # J_i sums x_k z_k^T over active samples: those on the positive side of their
@@ -90,12 +271,13 @@ class CellMaps:
     def values(self, directions: Array) -> Array:
         """Return ``|Z^T sigma(X u)|`` at vectors (m, r), in chunks."""
         values = np.empty(len(directions))
-        size = max(1, CHUNK_FLOATS // (2 * max(len(self.X), 1)))
+        floats = min(CHUNK_FLOATS, max(_CACHE_FLOATS, 64 * len(self.X)))
+        size = max(1, floats // max(len(self.X), 1))
         for start in range(0, len(directions), size):
             part = slice(start, start + size)
-            hidden = self.activation(self.X @ directions[part].T)
-            values[part] = np.sqrt(np.sum((self.Z.T @ hidden) ** 2, axis=0))
-        return values
+            images = self.Z.T @ self.activation(self.X @ directions[part].T)
+            np.einsum("cm,cm->m", images, images, out=values[part])
+        return np.sqrt(values, out=values)
 
     def best_at_rays(self) -> tuple[Array, Indices]:
         """Return the largest value at a ray of each cell, and which ray that is.
@@ -111,8 +293,9 @@ class CellMaps:
         some = np.flatnonzero(counts)
         if some.size:
             best[some] = np.maximum.reduceat(found, cells.ray_indptr[some])
-            place = np.flatnonzero(found == np.repeat(best, counts))
-            owner = np.searchsorted(cells.ray_indptr, place, side="right") - 1
+            owners = np.repeat(np.arange(len(cells)), counts)
+            place = np.flatnonzero(found == best[owners])
+            owner = owners[place]
             # The first of equal ones: assigned last.
             ray[owner[::-1]] = cells.ray_indices[place[::-1]]
         return best, ray
@@ -140,15 +323,88 @@ class CellMaps:
         return self.rays[rays].T, oriented
 
 
+def first_look(blocks: CellBlocks, point: DualPoint, *, climb: bool) -> float:
+    r"""Return a value of ``|Z^T sigma(X u)|`` that few cells exceed.
+
+    The best of some rays, and of a power iteration from them if wanted,
+    :math:`u \leftarrow J J^T u / |J J^T u|` with the J of the cell that u is in.
+
+    Parameters
+    ----------
+    blocks : CellBlocks
+        The cells.
+    point : DualPoint
+        The dual point.
+    climb : bool
+        Whether to iterate, which may leave the cells if they are not all.
+    """
+    total = sum(len(block.ray_table) for block in blocks.blocks)
+    step = max(1, total // _LOOKS)
+    tables = [block.ray_table[::step] for block in blocks.blocks]
+    if not sum(map(len, tables)):
+        return 0.0
+    u = np.concatenate(tables) @ point.rotation.T
+    hidden = point.activation(point.X @ u.T)
+    values = np.linalg.norm(point.Z.T @ hidden, axis=0)
+    best = float(values.max())
+    u = u[np.argsort(-values, kind="stable")[:_CLIMBS]].T
+    for _ in range(_STEPS if climb else 0):
+        inner = point.X @ u
+        slopes = point.activation.slopes(inner)
+        images = point.Z.T @ (slopes * inner)
+        u = point.X.T @ (slopes * (point.Z @ images))
+        u /= np.maximum(np.linalg.norm(u, axis=0), 1e-300)
+        hidden = point.activation(point.X @ u)
+        best = max(best, float(np.linalg.norm(point.Z.T @ hidden, axis=0).max()))
+    return best
+
+
+def ray_bound(context: CellMaps, best: Array, error: float) -> Array:
+    """Bound by the largest value at a ray, times what a unit vector sums up of rays.
+
+    Parameters
+    ----------
+    context : CellMaps
+        Maps of a block.
+    best : (B,) array
+        Largest value at a ray of each cell.
+    error : float
+        How far these may be from ``|J_i^T r|``.
+    """
+    block = context.cells
+    assert isinstance(block, CellBlock)
+    # A rotation into the coordinates of X that shortens vectors is paid for.
+    rotation = context.rotation
+    shortest = 0.0
+    if 0 < rotation.shape[1] <= rotation.shape[0]:
+        shortest = float(np.linalg.svd(rotation, compute_uv=False)[-1])
+    shortest -= 8.0 * len(rotation) * np.finfo(float).eps
+    if shortest <= 0.0:
+        return np.full(len(block), np.inf)
+    return (best + error) * block.spread / shortest
+
+
 def spectral_bound(J: Array) -> Array:
     """Bound by the largest singular value: the cone forgotten.
+
+    It is the root of an eigenvalue of the smaller Gram matrix, which costs a third of
+    a singular value; rounding, a few units of the Frobenius norm squared, is added.
 
     Parameters
     ----------
     J : (k, r, c) array
         Maps of some cells.
     """
-    return np.linalg.norm(J, ord=2, axis=(1, 2))
+    _, r, c = J.shape
+    if min(r, c) == 0:
+        return np.zeros(len(J))
+    transposed = np.swapaxes(J, 1, 2)
+    grams = transposed @ J if c < r else J @ transposed
+    largest = np.linalg.eigvalsh(grams)[:, -1]
+    rounding = 8.0 * (r + c) * np.finfo(float).eps
+    return np.sqrt(
+        np.maximum(largest, 0.0) + rounding * np.trace(grams, axis1=1, axis2=2)
+    )
 
 
 def entrywise_bound(context: CellMaps, part: Indices, J: Array) -> Array:

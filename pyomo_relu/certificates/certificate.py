@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from pyomo_relu.certificates.linear_term import (
     slope_of_dual_value,
 )
 from pyomo_relu.certificates.rho import RhoBound, bound_rho
+from pyomo_relu.certificates.semidefinite import semidefinite_bound
+from pyomo_relu.certificates.sphere import sphere_bound
 from pyomo_relu.errors import (
     DegenerateDataError,
     InputError,
@@ -107,6 +110,7 @@ def certify(
     *,
     cells: Cells | None = None,
     max_solved: int = 5_000,
+    executor: Executor | None = None,
 ) -> Certificate:
     r"""Prove a lower bound on the global optimum and compare a network with it.
 
@@ -132,6 +136,8 @@ def certify(
         prove nothing and are not used.
     max_solved : int
         See above.
+    executor : concurrent.futures.Executor, optional
+        Who looks at blocks of cells, as for :func:`bound_rho`: with the same result.
 
     Returns
     -------
@@ -199,7 +205,8 @@ def certify(
     norm = power_of_two(float(np.linalg.norm(Z)))
     Z, size = Z / norm, size * norm
     moved, longest = moved / size, longest * size
-    proof = prove_rho(problem, cells, scaled.spread(scaled.with_anchors(Z)))
+    spread = scaled.spread(scaled.with_anchors(Z))
+    proof = prove_rho(problem, cells, spread, executor=executor)
     rho, trivial, reason = proof.value, proof.trivial, proof.reason
     complete, total, decided = proof.complete, proof.cells, proof.decided
     if moved:
@@ -225,6 +232,13 @@ def certify(
         decided=decided,
         reason=reason,
     )
+
+
+#: Up to this rank branch and bound over the sphere is tried, to this accuracy, with so
+#: many cones.
+_SPHERE_RANK = 7
+_SPHERE_TOLERANCE = 1e-7
+_SPHERE_CONES = 300_000
 
 
 class ProvenRho(NamedTuple):
@@ -256,7 +270,11 @@ class ProvenRho(NamedTuple):
 
 
 def prove_rho(
-    problem: TrainingProblem, cells: Cells | None, spread: Array
+    problem: TrainingProblem,
+    cells: Cells | None,
+    spread: Array,
+    *,
+    executor: Executor | None = None,
 ) -> ProvenRho:
     """Bound rho from above by the cheapest of what proves it.
 
@@ -268,6 +286,8 @@ def prove_rho(
         Its cells, if they are at hand.
     spread : (N, c) array
         A dual point, a row for each row of the arrangement.
+    executor : concurrent.futures.Executor, optional
+        As for :func:`bound_rho`.
     """
     scaled = problem.scaled
     x_norm = float(np.linalg.norm(scaled.X, 2)) if scaled.rank else 0.0
@@ -279,39 +299,43 @@ def prove_rho(
     rho, complete, total, decided = trivial, scaled.rank == 0, 0, 0
     reason = "every sample is zero" if complete else ""
     if scaled.rank:
-        bound, reason = _cheapest_bound(problem, cells, spread)
+        bound, reason = _cheapest_bound(problem, cells, spread, executor)
         if bound is not None:
             rho = min(trivial, bound.value)
             total, decided = bound.cells, bound.decided
-            complete = decided == total
+            complete = total > 0 and decided == total
     steepness = (x_norm + scaled.truncation) * up * lipschitz
     return ProvenRho(rho, trivial, steepness, complete, total, decided, reason)
 
 
 def _cheapest_bound(
-    problem: TrainingProblem, cells: Cells | None, Z: Array
+    problem: TrainingProblem,
+    cells: Cells | None,
+    Z: Array,
+    executor: Executor | None,
 ) -> tuple[RhoBound | None, str]:
     """Return the least bound on rho over all cells, and how it was proved."""
     bounds, reason, retry = [], "", True
     try:
         if cells is None or not cells.complete:
             cells = enumerate_cells(problem)
-        bound = _bound_over(problem, cells, Z)
+        bound = _bound_over(problem, cells, Z, executor)
         bounds.append(bound)
         # At their first tolerance the covering cells would be these again.
         retry = (
             bound.decided < bound.cells
             and cells.tolerance != covering_tolerances(problem)[0]
         )
-    except TooManyCellsError as error:
-        return None, f"trivial bound only: {error}"
+    except TooManyCellsError:
+        return bound_without_cells(problem, Z)
     except DegenerateDataError:
         pass
     if retry:
         # Rounding hides the cells of nearly flat data; those at a larger tolerance
         # are plain, and what they change is accounted for.
         try:
-            bounds.append(_bound_over(problem, covering_cells(problem), Z))
+            covering = covering_cells(problem)
+            bounds.append(_bound_over(problem, covering, Z, executor))
         except (TooManyCellsError, DegenerateDataError) as error:
             reason = f"trivial bound only: {error}"
     if not bounds:
@@ -320,7 +344,49 @@ def _cheapest_bound(
     return best, f"proved over {best.cells} cells"
 
 
-def _bound_over(problem: TrainingProblem, cells: Cells, Z: Array) -> RhoBound:
+def bound_without_cells(problem: TrainingProblem, Z: Array) -> tuple[RhoBound, str]:
+    """Bound rho where the cells are too many, and say how.
+
+    By a semidefinite relaxation, and in low rank by branch and bound over the sphere
+    of directions as well.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        The problem.
+    Z : (N, c) array
+        A dual point, a row for each row of the arrangement, scaled.
+    """
+    scaled = problem.scaled
+    semidefinite = semidefinite_bound(
+        scaled.X, Z, scaled.activation, perturbation=scaled.truncation
+    )
+    value, attained = semidefinite.value, 0.0
+    reason = f"without cells, by {semidefinite.method}"
+    if scaled.rank <= _SPHERE_RANK:
+        sphere = sphere_bound(
+            scaled.X,
+            Z,
+            scaled.activation,
+            upper=semidefinite.value,
+            tolerance=_SPHERE_TOLERANCE,
+            max_cones=_SPHERE_CONES,
+            perturbation=scaled.truncation,
+        )
+        attained = sphere.attained
+        if sphere.value < value:
+            value = sphere.value
+            left = f", {sphere.open:,} left open" if sphere.open else ""
+            reason = f"proved over {sphere.cones:,} cones of the sphere{left}"
+    return RhoBound(value, attained, 0, 0), reason
+
+
+def _bound_over(
+    problem: TrainingProblem,
+    cells: Cells,
+    Z: Array,
+    executor: Executor | None = None,
+) -> RhoBound:
     scaled = problem.scaled
     return bound_rho(
         cells,
@@ -329,6 +395,7 @@ def _bound_over(problem: TrainingProblem, cells: Cells, Z: Array) -> RhoBound:
         rotation=scaled.basis.T @ cells.basis,
         perturbation=cells.perturbation / scaled.x_scale + scaled.truncation,
         activation=scaled.activation,
+        executor=executor,
     )
 
 

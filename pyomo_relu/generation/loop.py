@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
@@ -63,7 +64,9 @@ class Generation:
         report: Callable[[str], None],
         time_limit: float | None = None,
         checkpoint: Checkpoint | None = None,
+        executor: Executor | None = None,
     ) -> None:
+        self.executor = executor
         self.checkpoint = checkpoint
         self.problem, self.cells, self.target = problem, cells, target
         self.report = report
@@ -126,7 +129,14 @@ class Generation:
 
         None is the point of the best network, where the loss is smooth.
         """
-        new = certify(self.problem, self.network, dual, cells=self.cells, max_solved=0)
+        new = certify(
+            self.problem,
+            self.network,
+            dual,
+            cells=self.cells,
+            max_solved=0,
+            executor=self.executor,
+        )
         old = self.certificate
         if old is not None and old.lower_bound >= new.lower_bound:
             new = replace(old, objective=min(old.objective, new.objective))
@@ -141,7 +151,9 @@ class Generation:
     def full_pricing(self, Z: Array) -> Candidates:
         """Return the best direction of every cell that is violated."""
         floor = self.problem.scaled.beta * (1.0 + _VIOLATED)
-        found = best_directions(self.problem, self.cells, Z, floor=floor)
+        found = best_directions(
+            self.problem, self.cells, Z, floor=floor, executor=self.executor
+        )
         order = np.argsort(-found.values, kind="stable")
         order = order[found.values[order] > floor]
         return Candidates(found.values[order], found.directions[order])

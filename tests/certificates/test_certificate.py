@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from pyomo_relu.arrangement import enumerate_cells, sample_cells
-from pyomo_relu.certificates import certify
-from pyomo_relu.errors import InputError, InputTypeError
+from pyomo_relu.certificates import certificate, certify
+from pyomo_relu.errors import InputError, InputTypeError, TooManyCellsError
+from pyomo_relu.generation.local import quasi_newton
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.training import train
@@ -110,15 +111,15 @@ def test_sampled_cells_prove_nothing_so_all_are_taken():
     assert sampled.lower_bound == pytest.approx(full.lower_bound)
 
 
-def test_too_many_cells_leave_the_trivial_bound_and_say_so(monkeypatch):
+def test_without_cells_more_is_proved_than_by_norms():
     rng = np.random.default_rng(0)
     problem = TrainingProblem(rng.normal(size=(60, 30)), rng.normal(size=(60, 2)), 0.1)
     network = ReLUNetwork(np.ones((30, 1)), np.ones((1, 2)))
     certificate = certify(problem, network)
     assert not certificate.complete
     assert certificate.decided == certificate.cells == 0
-    assert certificate.lower_bound == certificate.trivial_bound > 0.0
-    assert "trivial bound" in str(certificate)
+    assert certificate.lower_bound > certificate.trivial_bound > 0.0
+    assert "semidefinite" in str(certificate)
     assert certificate.lower_bound <= descend(problem, rng, starts=1).objective(problem)
 
 
@@ -192,3 +193,36 @@ def test_only_the_direction_of_a_dual_point_matters(size):
     found = certify(problem, network, size * problem.Y)
     assert found.lower_bound == pytest.approx(expected.lower_bound, rel=1e-12)
     np.testing.assert_allclose(found.dual, expected.dual, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rank", "how"), [(5, "cones of the sphere"), (9, "without")])
+def test_where_cells_are_too_many_something_is_proved_all_the_same(
+    monkeypatch, rank, how
+):
+    rng = np.random.default_rng(rank)
+    X, Y = rng.normal(size=(10, rank)), rng.normal(size=(10, 2))
+    result = train(X, Y, 1.0, method="local", max_rounds=6)
+    problem, network = result.problem, result.network
+    whole = result.certificate if rank == 5 else None
+
+    def refuse(*_, **__):
+        raise TooManyCellsError("there are many", "Do something.")
+
+    monkeypatch.setattr(certificate, "enumerate_cells", refuse)
+    found = certify(problem, network)
+    assert how in found.reason
+    assert not found.complete
+    assert found.trivial_bound < found.lower_bound <= found.objective
+    assert "not enumerated" in str(found)
+    if whole is not None:
+        # Over the cells of rank five the same dual point proves about the same.
+        assert found.lower_bound == pytest.approx(whole.lower_bound, rel=1e-3)
+    # No network is below it.
+    for seed in range(3):
+        start = np.random.default_rng(seed)
+        other = quasi_newton(
+            problem,
+            ReLUNetwork(start.normal(size=(rank, 20)), start.normal(size=(20, 2))),
+            500,
+        )
+        assert other.objective(problem) >= found.lower_bound

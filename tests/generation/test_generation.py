@@ -1,5 +1,7 @@
 """Cell generation against the program over all cells."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from pyomo_relu import (
     solve,
     train,
 )
+from pyomo_relu.certificates import parallel
 from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.generation import Generation, generate, loop
 from pyomo_relu.generation.pieces import Pieces
@@ -205,3 +208,16 @@ def test_full_pricing_alone_gets_there(monkeypatch):
     generate(run)
     assert run.gap <= 1e-8
     assert all(row.priced == len(run.cells) for row in run.history)
+
+
+def test_an_executor_changes_nothing(monkeypatch):
+    monkeypatch.setattr(parallel, "LEAST_WORK", 50)
+    X, Y = data(9, n=20)
+    alone = train(X, Y, 0.2, method="generation")
+    with ThreadPoolExecutor(2) as executor:
+        shared = train(X, Y, 0.2, method="generation", executor=executor)
+    np.testing.assert_array_equal(alone.network.first, shared.network.first)
+    assert alone.certificate.lower_bound == shared.certificate.lower_bound
+    assert alone.certificate.decided == shared.certificate.decided
+    with pytest.raises(InputTypeError, match="executor"):
+        train(X, Y, 0.2, method="generation", executor=3)
