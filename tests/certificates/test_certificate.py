@@ -201,7 +201,7 @@ def test_where_cells_are_too_many_something_is_proved_all_the_same(
 ):
     rng = np.random.default_rng(rank)
     X, Y = rng.normal(size=(10, rank)), rng.normal(size=(10, 2))
-    result = train(X, Y, 1.0, method="local", max_rounds=6)
+    result = train(X, Y, 1.0, method="local", max_rounds=2)
     problem, network = result.problem, result.network
     whole = result.certificate if rank == 5 else None
 
