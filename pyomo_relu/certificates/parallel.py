@@ -174,13 +174,14 @@ def _answer(
     token: str,
     payload: bytes | None,
     key: str,
-    function: Callable[..., Any],
-    shared: tuple[Any, ...],
-    part: list[Task],
+    shared: bytes,
+    part: bytes,
 ) -> _Answer:
     """Work on a part, on a worker.
 
-    `key` is different for every task: Dask takes equal ones for the same.
+    `key` is different for every task: Dask takes equal ones for the same. All is
+    pickled here: Dask would put arrays at odd addresses, for which NumPy sums in
+    another order than for aligned ones.
     """
     worker = socket.gethostname(), os.getpid()
     with _lock:
@@ -197,7 +198,9 @@ def _answer(
     with _lock:
         if token in _cache:
             _cache.move_to_end(token)
-    return _Answer(worker, moment, _work(blocks, function, shared, part))
+    function, arguments = pickle.loads(shared)
+    results = _work(blocks, function, arguments, pickle.loads(part))
+    return _Answer(worker, moment, results)
 
 
 class _Run:
@@ -213,6 +216,7 @@ class _Run:
     ) -> None:
         self.executor, self.cells = executor, cells
         self.function, self.shared, self.parts = function, shared, parts
+        self.pickled = pickle.dumps((function, shared), protocol=5)
         self.found: dict[int, list[Any]] = {}
         #: Futures in flight: their part, and whether the cells are in them.
         self.pending: dict[Future[_Answer], tuple[int, bool]] = {}
@@ -259,9 +263,8 @@ class _Run:
             self.cells.token,
             payload,
             uuid4().hex,
-            self.function,
-            self.shared,
-            self.parts[number],
+            self.pickled,
+            pickle.dumps(self.parts[number], protocol=5),
         )
 
     def carry(self, number: int) -> Future[_Answer]:
