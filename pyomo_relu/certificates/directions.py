@@ -33,7 +33,7 @@ from pyomo_relu.problem import TrainingProblem
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
 
-__all__ = ["CellDirections", "best_directions", "best_ray_value"]
+__all__ = ["CellDirections", "best_directions", "best_ray_value", "values_at"]
 
 #: Faces that one call may look at; cells of the largest bounds come first.
 _FACE_BUDGET = 1_000_000
@@ -142,6 +142,22 @@ def best_directions(
     return CellDirections(values, directions)
 
 
+def values_at(problem: TrainingProblem, Z: Array, directions: Array) -> Array:
+    """Return ``|Z^T sigma(X u)|`` at unit vectors (m, r), scaled.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        The data.
+    Z : (n, c) array
+        A dual point in scaled units.
+    directions : (m, r) array
+        Unit vectors.
+    """
+    hidden = problem.scaled.hidden(directions.T)[: len(Z)]
+    return np.linalg.norm(hidden.T @ Z, axis=1)
+
+
 def best_ray_value(problem: TrainingProblem, cells: Cells, Z: Array) -> float:
     """Return the largest ``|Z^T sigma(X u)|`` at a ray of a cell, scaled.
 
@@ -154,8 +170,7 @@ def best_ray_value(problem: TrainingProblem, cells: Cells, Z: Array) -> float:
     """
     scaled = problem.scaled
     table = cells.ray_table @ (scaled.basis.T @ cells.basis).T
-    hidden = scaled.hidden(table.T)[: len(Z)]
-    return float(np.linalg.norm(hidden.T @ Z, axis=1).max(initial=0.0))
+    return float(values_at(problem, Z, table).max(initial=0.0))
 
 
 class _BlockRays(NamedTuple):

@@ -41,8 +41,9 @@ import scipy.linalg
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
-from pyomo_relu.activations import Activation, ReLU
+from pyomo_relu.activations import Activation
 from pyomo_relu.arrays import as_matrix
+from pyomo_relu.certificates.arguments import read_dual_point
 from pyomo_relu.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -269,7 +270,7 @@ def semidefinite_bound(
     >>> print(f"{bound.value:.2f} by {bound.method}, {bound.norms:.2f} by norms")
     4.00 by semidefinite, 4.04 by norms
     """
-    X, Z, activation = _checked(X, Z, activation)
+    X, Z, activation = read_dual_point(X, Z, activation)
     for name, number in (("target", target), ("tolerance", tolerance)):
         if not number >= 0.0:
             raise InputError(f"{name} must be zero or more; got {number!r}.")
@@ -355,7 +356,7 @@ def repaired_bound(
     >>> repaired_bound(X, Z, N) >= 4.0
     True
     """
-    X, Z, activation = _checked(X, Z, activation)
+    X, Z, activation = read_dual_point(X, Z, activation)
     N = as_matrix(multipliers, "multipliers")
     if N.shape != (2 * len(X), 2 * len(X)):
         raise InputError(
@@ -388,6 +389,7 @@ def bound_by_norms(X: Array, Z: Array, activation: Activation) -> float:
 
     Examples
     --------
+    >>> from pyomo_relu.activations import ReLU
     >>> X, Z = np.array([[1.0], [1.0]]), np.array([[1.0], [-1.0]])
     >>> print(f"{bound_by_norms(X, Z, ReLU()):.6f}")
     1.000000
@@ -510,15 +512,3 @@ def _length(A: Array | _Blocks) -> float:
 def _norm(A: Array) -> float:
     """Spectral norm, rounded up."""
     return float(np.linalg.norm(A, 2)) * (1.0 + 8.0 * max(A.shape) * _EPS)
-
-
-def _checked(
-    X: ArrayLike, Z: ArrayLike, activation: Activation | None
-) -> tuple[Array, Array, Activation]:
-    """Return checked arguments."""
-    X, Z = as_matrix(X, "X"), as_matrix(Z, "Z")
-    if len(X) != len(Z):
-        raise InputError(
-            f"Z must have a row for each of the {len(X)} rows of X; got {len(Z)}."
-        )
-    return X, Z, ReLU() if activation is None else activation

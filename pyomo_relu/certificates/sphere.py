@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyomo_relu.activations import Activation, ReLU
-from pyomo_relu.arrays import as_matrix
+from pyomo_relu.activations import Activation
+from pyomo_relu.certificates.arguments import read_dual_point
 from pyomo_relu.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -151,12 +151,7 @@ def sphere_bound(
     >>> print(f"{bound.attained:.5f} {bound.value:.5f} {bound.complete}")
     5.00000 5.00000 True
     """
-    X, Z = as_matrix(X, "X"), as_matrix(Z, "Z")
-    activation = ReLU() if activation is None else activation
-    if len(X) != len(Z):
-        raise InputError(
-            f"Z must have a row for each of the {len(X)} rows of X; got {len(Z)}."
-        )
+    X, Z, activation = read_dual_point(X, Z, activation)
     for name, number in (
         ("target", target),
         ("tolerance", tolerance),

@@ -13,7 +13,11 @@ from pyomo_relu.generation.restricted import MasterSolution, Piece, RestrictedPr
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs.network_program import NetworkProgram
-from pyomo_relu.recovery.recover import Moment
+from pyomo_relu.recovery.recover import (
+    Moment,
+    factor_moments,
+    network_of_neurons,
+)
 from pyomo_relu.tiers.triangulation import triangulate
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -27,7 +31,6 @@ _EXACT_RANK = 3
 #: Cosines with a hyperplane below this leave the side open.
 _ON_PLANE = 1e-9
 _SHAKES = (0.0, 1e-8, 1e-7, 1e-6)
-_EMPTY = 1e-6
 
 
 class Pieces:
@@ -138,7 +141,7 @@ class Pieces:
         answer : MasterSolution
             Its solution.
         """
-        problem, scaled = self.problem, self.problem.scaled
+        problem = self.problem
         network_program = NetworkProgram(problem, self.cells, np.arange(0), "rays")
         c = problem.n_outputs
         moments = [
@@ -154,17 +157,5 @@ class Pieces:
                 program.pieces.values(), answer.moments, strict=True
             )
         ]
-        largest = max((moment.size for moment in moments), default=0.0)
-        neurons = [
-            moment.neurons(network_program, _EMPTY * largest / moment.size)
-            for moment in moments
-            if moment.size > _EMPTY * largest
-        ]
-        first = np.hstack([np.empty((scaled.rank, 0)), *(u for u, _ in neurons)])
-        second = np.vstack([np.empty((0, c)), *(v for _, v in neurons)])
-        kept = first.any(axis=0) & second.any(axis=1)
-        return ReLUNetwork.of_problem(
-            problem,
-            *scaled.to_user(first[:, kept], second[kept]),
-            skip=scaled.linear_to_user(answer.linear),
-        ).balance()
+        neurons = factor_moments(moments, network_program)
+        return network_of_neurons(problem, neurons, answer.linear)

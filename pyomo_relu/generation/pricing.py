@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyomo_relu.certificates.directions import values_at
 from pyomo_relu.problem import TrainingProblem
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -44,22 +45,6 @@ class Candidates(NamedTuple):
 
     values: Array
     directions: Array
-
-
-def values_at(problem: TrainingProblem, Z: Array, directions: Array) -> Array:
-    """Return ``|Z^T sigma(X u)|`` at unit vectors (m, r), scaled.
-
-    Parameters
-    ----------
-    problem : TrainingProblem
-        The data.
-    Z : (n, c) array
-        A dual point in scaled units.
-    directions : (m, r) array
-        Unit vectors.
-    """
-    hidden = problem.scaled.hidden(directions.T)[: len(Z)]
-    return np.linalg.norm(hidden.T @ Z, axis=1)
 
 
 def heuristic_pricing(

@@ -43,7 +43,11 @@ from pyomo_relu.cones import DoublyNonnegativeCone
 from pyomo_relu.errors import SolverError
 from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs.network_program import NetworkProgram
-from pyomo_relu.programs.prediction_rows import plain_rows, with_linear_term
+from pyomo_relu.programs.prediction_rows import (
+    penalty_terms,
+    plain_rows,
+    with_linear_term,
+)
 from pyomo_relu.programs.rows import equal_row, objects
 from pyomo_relu.solvers import solve
 
@@ -117,6 +121,8 @@ class RestrictedProgram:
         self.problem, self.cells = problem, cells
         self.pieces: dict[tuple[int, tuple[int, ...]], Piece] = {}
         self._numbers: dict[tuple[int, tuple[int, ...]], int] = {}
+        #: Moment matrices of the pieces, as variables.
+        self._matrices: dict[tuple[int, tuple[int, ...]], Any] = {}
         self._next = 0
         scaled = problem.scaled
         n, c = problem.Y.shape
@@ -171,6 +177,7 @@ class RestrictedProgram:
                 block.cone = DoublyNonnegativeCone(matrix, free=c)
                 self.pieces[piece.key] = piece
                 self._numbers[piece.key] = number
+                self._matrices[piece.key] = matrix
         return len(self.pieces) - before
 
     def drop(self, keys: Iterable[tuple[int, tuple[int, ...]]]) -> None:
@@ -182,7 +189,7 @@ class RestrictedProgram:
             Of pieces that are there.
         """
         for key in keys:
-            del self.pieces[key]
+            del self.pieces[key], self._matrices[key]
             del self.model.piece[self._numbers.pop(key)]
 
     def solve(self) -> MasterSolution:
@@ -214,14 +221,9 @@ class RestrictedProgram:
         shape = self.problem.Y.shape
         Z = np.array([duals[row] for row in self.model.row.values()]).reshape(shape)
         moments = []
-        for key, piece in self.pieces.items():
-            order = piece.R.shape[1] + shape[1]
-            matrix = np.zeros((order, order))
-            block = self.model.piece[self._numbers[key]]
-            numbers = [variable.value for variable in block.moment.values()]
-            rows, columns = np.triu_indices(order)
-            matrix[rows, columns] = matrix[columns, rows] = numbers
-            moments.append(matrix)
+        for matrix in self._matrices.values():
+            numbers = [variable.value for variable in matrix.flat]
+            moments.append(np.array(numbers, dtype=float).reshape(matrix.shape))
         linear = np.array([term.value for term in self._linear.flat], dtype=float)
         return MasterSolution(
             objective=float(value(self.model.objective)),
@@ -241,22 +243,9 @@ class RestrictedProgram:
         n, c = problem.Y.shape
         frames: dict[int, list[Array]] = {}
         cross: dict[int, list[Any]] = {}
-        coefficients: list[float] = []
-        variables: list[Any] = []
         for key, piece in self.pieces.items():
-            block = self.model.piece[self._numbers[key]]
-            m = piece.R.shape[1]
-            matrix = np.empty((m + c, m + c), dtype=object)
-            rows, columns = np.triu_indices(m + c)
-            matrix[rows, columns] = list(block.moment.values())
             frames.setdefault(key[0], []).append(piece.R)
-            cross.setdefault(key[0], []).append(matrix[:m, m:])
-            gram = piece.R.T @ piece.R
-            i, j = np.triu_indices(m)
-            coefficients += (gram[i, j] * np.where(i == j, 1.0, 2.0)).tolist()
-            variables += list(matrix[i, j])
-            coefficients += [1.0] * c
-            variables += list(np.diagonal(matrix)[m:])
+            cross.setdefault(key[0], []).append(self._matrices[key][:-c, -c:])
         model = self.model
         cells = sorted(frames)
         program = NetworkProgram(problem, self.cells, np.array(cells), "rays")
@@ -277,8 +266,13 @@ class RestrictedProgram:
                 model.row[index].set_value(stated)
             else:
                 model.row.add(index, stated)
+        coefficients, variables = penalty_terms(
+            [piece.R for piece in self.pieces.values()],
+            [self._matrices[key] for key in self.pieces],
+            c,
+        )
         penalty: Any = LinearExpression(
-            linear_coefs=[0.5 * scaled.beta * x for x in coefficients],
+            linear_coefs=(0.5 * scaled.beta * coefficients).tolist(),
             linear_vars=variables,
         )
         model.penalty.set_value(sum(self._ridge, penalty))

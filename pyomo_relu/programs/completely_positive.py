@@ -48,6 +48,7 @@ from pyomo_relu.programs.network_program import (
     network_program_of,
 )
 from pyomo_relu.programs.prediction_rows import (
+    penalty_terms,
     plain_rows,
     tree_rows,
     with_linear_term,
@@ -203,7 +204,7 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
         expr=scale
         * scaled.loss.write(model.loss_parts, predictions[:n], scaled.Y, scaled.weight)
     )
-    coefficients, variables = _penalty(frames, matrices, c)
+    coefficients, variables = penalty_terms(frames, matrices, c)
     penalty: Any = LinearExpression(
         linear_coefs=(0.5 * scale * scaled.beta * coefficients).tolist(),
         linear_vars=variables,
@@ -213,19 +214,3 @@ def _write(model: Any, program: NetworkProgram, form: str) -> None:
         penalty = SumExpression([*squares, penalty])
     model.penalty = Expression(expr=penalty)
     model.objective = Objective(expr=model.loss + model.penalty, sense=minimize)
-
-
-def _penalty(
-    frames: list[Array], matrices: list[Any], c: int
-) -> tuple[Array, list[Any]]:
-    """Return coefficients and variables of ``sum_i <R_i^T R_i, A_i> + tr G_i``."""
-    coefficients, variables = [], []
-    for R, matrix in zip(frames, matrices, strict=True):
-        m = R.shape[1]
-        gram = R.T @ R
-        rows, columns = np.triu_indices(m)
-        coefficients.append(gram[rows, columns] * np.where(rows == columns, 1.0, 2.0))
-        variables.extend(matrix[rows, columns])
-        coefficients.append(np.ones(c))
-        variables.extend(np.diagonal(matrix)[m:])
-    return np.concatenate(coefficients), variables

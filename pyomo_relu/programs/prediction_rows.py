@@ -1,4 +1,4 @@
-"""Predictions as linear rows over the cross moments of the cells."""
+"""Predictions and the penalty as linear sums over the moments of the cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyomo_relu.programs.rows import InOrder, Rows, equal_row, objects
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["plain_rows", "tree_rows", "with_linear_term"]
+__all__ = ["penalty_terms", "plain_rows", "tree_rows", "with_linear_term"]
 
 
 def plain_rows(
@@ -120,3 +120,19 @@ def _subtree_sums(
             values = [*row[support].tolist(), *tail]
             for o in range(W.shape[1]):
                 yield values, [*W[support, o], *subtree[branches, a, o]]
+
+
+def penalty_terms(
+    frames: list[Array], matrices: list[Any], c: int
+) -> tuple[Array, list[Any]]:
+    """Return coefficients and variables of ``sum_i <R_i^T R_i, A_i> + tr G_i``."""
+    coefficients, variables = [], []
+    for R, matrix in zip(frames, matrices, strict=True):
+        m = R.shape[1]
+        gram = R.T @ R
+        rows, columns = np.triu_indices(m)
+        coefficients.append(gram[rows, columns] * np.where(rows == columns, 1.0, 2.0))
+        variables.extend(matrix[rows, columns])
+        coefficients.append(np.ones(c))
+        variables.extend(np.diagonal(matrix)[m:])
+    return np.concatenate(coefficients), variables

@@ -13,6 +13,7 @@ from pyomo_relu.cones import ConeData, CopositiveConeData
 from pyomo_relu.cones.factor import factor_in_cone
 from pyomo_relu.errors import InputError, SolverError
 from pyomo_relu.network import ReLUNetwork
+from pyomo_relu.problem import TrainingProblem
 from pyomo_relu.programs.additions import changed_objective, user_rows
 from pyomo_relu.programs.network_program import (
     NetworkProgram,
@@ -112,20 +113,14 @@ def recover_network(model: Any, *, improve: bool | None = None) -> ReLUNetwork:
     1 neuron, objective 0.475000
     """
     program = network_program(model)
-    scaled = program.problem.scaled
     if isinstance(program, WeightProgram):
         neurons = [program.read_neurons(model)]
     else:
         neurons = _factor(model, program)
-    first = np.hstack([np.empty((scaled.rank, 0)), *(u for u, _ in neurons)])
-    second = np.vstack([np.empty((0, program.n_outputs)), *(v for _, v in neurons)])
-    kept = first.any(axis=0) & second.any(axis=1)
-    layers = scaled.to_user(first[:, kept], second[kept])
-    skip = scaled.linear_to_user(_linear_term(model, program))
-    network = ReLUNetwork.of_problem(program.problem, *layers, skip=skip).balance()
+    problem = program.problem
+    network = network_of_neurons(problem, neurons, _linear_term(model, program))
     if improve is False:
         return network
-    problem = program.problem
     constrained = _has_user_rows(model)
     changed = changed_objective(model)
     if improve and (constrained or changed):
@@ -197,10 +192,49 @@ def _is_lost(model: Any, network: ReLUNetwork) -> bool:
     return bool(penalty > _EMPTY * abs(objective))
 
 
+def network_of_neurons(
+    problem: TrainingProblem, neurons: list[tuple[Array, Array]], linear: Array
+) -> ReLUNetwork:
+    """Return the network of neurons in scaled units, those that are zero left out.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        What was trained.
+    neurons : list of (r, p) and (p, c) arrays
+        First and second layers.
+    linear : (r or 0, c) array
+        The linear term.
+    """
+    scaled = problem.scaled
+    first = np.hstack([np.empty((scaled.rank, 0)), *(u for u, _ in neurons)])
+    second = np.vstack([np.empty((0, problem.n_outputs)), *(v for _, v in neurons)])
+    kept = first.any(axis=0) & second.any(axis=1)
+    layers = scaled.to_user(first[:, kept], second[kept])
+    skip = scaled.linear_to_user(linear)
+    return ReLUNetwork.of_problem(problem, *layers, skip=skip).balance()
+
+
 def _factor(model: Any, program: NetworkProgram) -> list[tuple[Array, Array]]:
     """Return first and second layers, cell by cell."""
     moments, neurons = _read(model, program)
+    return neurons + factor_moments(moments, program)
+
+
+def factor_moments(
+    moments: list[Moment], program: NetworkProgram
+) -> list[tuple[Array, Array]]:
+    """Return first (r, p) and second layers (p, c) of the moments that are not empty.
+
+    Parameters
+    ----------
+    moments : list of Moment
+        Those of one solution.
+    program : NetworkProgram
+        The cells that they belong to.
+    """
     largest = max((moment.size for moment in moments), default=0.0)
+    neurons = []
     for moment in moments:
         # An interior point leaves about as much in empty directions as in empty cells.
         empty = _ROUNDING if moment.is_network else _EMPTY

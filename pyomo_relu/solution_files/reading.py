@@ -392,7 +392,7 @@ def _read_named(
         if kind != "glpk":
             raise
         # It may have read the LP file.
-        reference = _numbered_by_glpk(model)
+        reference = _numbered_by_glpk(model, content)
         values = _checked_values(reference, program, file, lines)
     variables = [
         entry.component for entry in reference.columns if entry.component is not None
@@ -426,10 +426,11 @@ def _reference(
 ) -> tuple[Exported, RowProgram | None]:
     """Return the file that was solved, as far as its columns and rows go."""
     if kind == "ampl":
-        return make_file(model, FORMATS["nl"]), None
+        return make_file(model, FORMATS["nl"], content), None
     for name in ("mps", "lp"):
         try:
-            return make_file(model, FORMATS[name]), compile_rows(model, f"{name} files")
+            made = make_file(model, FORMATS[name], content)
+            return made, compile_rows(model, f"{name} files")
         except (UnsupportedModelError, UnsupportedConeError):
             continue
     if content.form is not None and content.cones:
@@ -441,7 +442,7 @@ def _reference(
         raise UnsupportedModelError(
             f"{lines.name!r} is a solution of GLPK, which takes linear models only"
         )
-    return make_file(model, FORMATS["nl"]), None
+    return make_file(model, FORMATS["nl"], content), None
 
 
 def _checked_values(
@@ -455,9 +456,9 @@ def _checked_values(
     return values
 
 
-def _numbered_by_glpk(model: Any) -> Exported:
+def _numbered_by_glpk(model: Any, content: ModelContent) -> Exported:
     """Return the LP file, its columns in the order in which GLPK meets them."""
-    made = make_file(model, FORMATS["lp"])
+    made = make_file(model, FORMATS["lp"], content)
     entries = {entry.name: entry for entry in made.columns}
     # The first line is a comment.
     text = made.data.decode("ascii").split("\n", 1)[1]
@@ -553,7 +554,7 @@ def _check_rows(
         size[i] += np.abs(products).sum()
     at = {id(row): i for i, row in enumerate(program.constraints)}
     printed = _by_row(activities, reference, lines)
-    for constraint, _, number in printed:
+    for constraint, number in printed:
         i = at[id(constraint)]
         if not abs(body[i] - number) <= _PRINTED * size[i]:
             raise InputError(
@@ -565,13 +566,13 @@ def _check_rows(
 
 def _by_row(
     values: Values, reference: Exported, lines: Lines
-) -> list[tuple[Any, str, float]]:
-    """Return the constraint, the role and the number of each row of the file."""
+) -> list[tuple[Any, float]]:
+    """Return the constraint and the number of each row of the file."""
     rows = reference.rows
     if values.names is None:
         numbers = values.dense(len(rows)).tolist()
         return [
-            (entry.component, entry.role, number)
+            (entry.component, number)
             for entry, number in zip(rows, numbers, strict=True)
             if entry.component is not None
         ]
@@ -592,7 +593,7 @@ def _by_row(
             )
         entry = known[name]
         if entry.component is not None:
-            found.append((entry.component, entry.role, number))
+            found.append((entry.component, number))
     return found
 
 
@@ -602,7 +603,7 @@ def _row_duals(
     if file.row_duals is None:
         return None
     found = _by_row(file.row_duals, reference, lines)
-    return [row for row, _, _ in found], np.array([number for _, _, number in found])
+    return [row for row, _ in found], np.array([number for _, number in found])
 
 
 def _costs(

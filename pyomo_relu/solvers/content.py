@@ -21,6 +21,7 @@ from pyomo_relu.errors import UnsupportedConeError
 from pyomo_relu.solvers.affine_rows import UNREADABLE, unreadable
 from pyomo_relu.solvers.conic_form import ConicForm
 from pyomo_relu.solvers.errors import UnsupportedModelError
+from pyomo_relu.solvers.reading import make_plain
 from pyomo_relu.solvers.standard_form import KNOWN_CTYPES, compile_conic
 
 __all__ = ["VECTOR_KINDS", "ConeCount", "ModelContent", "model_content"]
@@ -213,9 +214,7 @@ def _walked(model: Any, cones: dict[str, ConeCount], obstacle: str) -> ModelCont
         if is_cone_guard(row):
             _collect(row.parent_block().upper_triangle, variables)
             continue
-        if hasattr(row, "template_expr"):
-            # Reading ``expr`` turns a templatised constraint into a plain one.
-            _ = row.expr
+        make_plain(row)
         degree, members = _read(row.body, f"constraint '{row.name}'")
         variables.update(members)
         if id(row) not in inside:

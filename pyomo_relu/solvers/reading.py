@@ -17,6 +17,7 @@ from pyomo_relu.solvers.errors import UnsupportedModelError
 __all__ = [
     "CROSSING_TOLERANCE",
     "compiler_errors",
+    "make_plain",
     "read_bounds",
     "refuse_crossing",
     "sole_objective",
@@ -81,6 +82,18 @@ def sole_objective(objectives: Sequence[Any]) -> Any:
             f"all but one"
         )
     return objectives[0] if objectives else None
+
+
+def make_plain(constraint: Any) -> None:
+    """Turn a templatised constraint into a plain one: reading ``expr`` does that.
+
+    Parameters
+    ----------
+    constraint : ConstraintData
+        Of any kind.
+    """
+    if hasattr(constraint, "template_expr"):
+        _ = constraint.expr
 
 
 def read_bounds(variables: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -58,6 +58,7 @@ from pyomo_relu.solvers.convexity import most_negative_curvature
 from pyomo_relu.solvers.errors import UnsupportedModelError
 from pyomo_relu.solvers.quadratic_cones import Inequalities
 from pyomo_relu.solvers.quadratic_rows import QuadraticRows
+from pyomo_relu.solvers.reading import make_plain
 
 __all__ = ["KNOWN_CTYPES", "check_model", "compile_conic"]
 
@@ -296,9 +297,7 @@ class _Compiler:
         ):
             if id(constraint) in skip or is_cone_guard(constraint):
                 continue
-            if hasattr(constraint, "template_expr"):
-                # Reading ``expr`` turns a templatised constraint into a plain one.
-                _ = constraint.expr
+            make_plain(constraint)
             try:
                 low, body, up = constraint.to_bounded_expression(True)
                 if low is None and up is None:

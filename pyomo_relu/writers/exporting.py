@@ -12,7 +12,7 @@ from pyomo.common.errors import PyomoException
 
 from pyomo_relu.errors import InputError, InputTypeError, PyomoReluError
 from pyomo_relu.files import check_writable, path_text, write_atomically
-from pyomo_relu.solvers.content import model_content
+from pyomo_relu.solvers.content import ModelContent, model_content
 from pyomo_relu.solvers.standard_form import check_model
 from pyomo_relu.writers.exported import Exported
 from pyomo_relu.writers.formats import FileFormat, find_format
@@ -119,7 +119,9 @@ def export(
     return names
 
 
-def make_file(model: Any, form: FileFormat) -> Exported:
+def make_file(
+    model: Any, form: FileFormat, content: ModelContent | None = None
+) -> Exported:
     """Return the file of a model, without writing it.
 
     Parameters
@@ -128,6 +130,8 @@ def make_file(model: Any, form: FileFormat) -> Exported:
         The model.
     form : FileFormat
         The format.
+    content : ModelContent, optional
+        What the model contains, if that is known already.
 
     Raises
     ------
@@ -136,7 +140,8 @@ def make_file(model: Any, form: FileFormat) -> Exported:
     """
     check_model(model)
     try:
-        content = model_content(model)
+        if content is None:
+            content = model_content(model)
         form.check(model, content)
         return form.write(model, content)
     except PyomoReluError:

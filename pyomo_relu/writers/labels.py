@@ -27,6 +27,7 @@ from pyomo.core.expr.visitor import identify_variables
 
 from pyomo_relu.cones.base import DESCEND
 from pyomo_relu.errors import InputError
+from pyomo_relu.solvers.reading import make_plain
 from pyomo_relu.solvers.standard_form import check_model
 
 __all__ = ["LONGEST", "Labels", "clean", "model_title"]
@@ -346,9 +347,7 @@ def _expressions(model: Any) -> Iterator[Any]:
     for constraint in model.component_data_objects(
         Constraint, active=True, sort=_ORDER, descend_into=DESCEND
     ):
-        if hasattr(constraint, "template_expr"):
-            # Reading ``expr`` turns a templatised constraint into a plain one.
-            _ = constraint.expr
+        make_plain(constraint)
         yield constraint.body
     for objective in model.component_data_objects(
         Objective, active=True, sort=_ORDER, descend_into=DESCEND

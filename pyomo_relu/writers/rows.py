@@ -39,7 +39,12 @@ from pyomo_relu.solvers.affine_rows import (
 from pyomo_relu.solvers.assembly import CONSTANT_ROW_TOLERANCE
 from pyomo_relu.solvers.errors import UnsupportedModelError
 from pyomo_relu.solvers.linear_program import INTEGRALITY_TOLERANCE
-from pyomo_relu.solvers.reading import read_bounds, refuse_crossing, sole_objective
+from pyomo_relu.solvers.reading import (
+    make_plain,
+    read_bounds,
+    refuse_crossing,
+    sole_objective,
+)
 from pyomo_relu.solvers.standard_form import KNOWN_CTYPES, check_model
 
 __all__ = [
@@ -302,9 +307,7 @@ class _Compiler:
         for constraint in self.model.component_data_objects(
             Constraint, active=True, sort=_ORDER
         ):
-            if hasattr(constraint, "template_expr"):
-                # Reading ``expr`` turns a templatised constraint into a plain one.
-                _ = constraint.expr
+            make_plain(constraint)
             try:
                 low, body, up = constraint.to_bounded_expression(True)
                 if low is None and up is None:

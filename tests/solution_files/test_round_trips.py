@@ -4,7 +4,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import highspy
 import numpy as np
 import pyomo.environ as pyo
 import pytest
@@ -25,6 +24,7 @@ from pyomo_relu import (
     relax,
     solve,
 )
+from tests.solution_files import solution_cases
 from tests.solution_files.solution_cases import (
     by_scip,
     by_scip_for_ampl,
@@ -47,12 +47,7 @@ def build(tier, loss, build_program=build_completely_positive):
 
 
 def by_highs(folder: Path, file: Path) -> Path:
-    highs = highspy.Highs()
-    highs.silent()
-    highs.readModel(str(file))
-    highs.run()
-    highs.writeSolution(str(folder / "highs.sol"), 0)
-    return folder / "highs.sol"
+    return solution_cases.by_highs(folder, file)[0]
 
 
 def by_glpk(folder: Path, file: Path) -> Path:
@@ -62,8 +57,7 @@ def by_glpk(folder: Path, file: Path) -> Path:
 
 
 def by_cbc(folder: Path, file: Path) -> Path:
-    run(folder, "cbc", file.name, *_ALL, "solve", "solution", "cbc.txt")
-    return folder / "cbc.txt"
+    return solution_cases.by_cbc(folder, file, *_ALL)
 
 
 def by_csdp(folder: Path, file: Path) -> Path:
