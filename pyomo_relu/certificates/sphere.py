@@ -21,12 +21,15 @@ Three bounds follow for :math:`|u| \le 1`, and the least one counts: an entrywis
 comparison of the square with :math:`|u|^2 = \lambda^T R R^T \lambda`; the norm of the
 linear form :math:`D^T \lambda` of u, and the rest by its largest ray; the spectral norm
 of :math:`J = X^T \mathrm{diag}(\text{slopes}) Z`, undecided slopes at their mean, and
-what they may differ. The last is exact where a maximiser lies inside a cell.
+what they may differ. The last is exact where a maximiser lies inside a cell; near the
+best directions on hyperplanes stars of cells are decided as a whole
+(:mod:`pyomo_relu.certificates.stars`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,10 +38,12 @@ from numpy.typing import ArrayLike
 
 from pyomo_relu.activations import Activation
 from pyomo_relu.certificates.arguments import read_dual_point
+from pyomo_relu.certificates.stars import Star, star_at, star_bound
 from pyomo_relu.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 __all__ = ["SphereBound", "sphere_bound"]
 
@@ -59,6 +64,11 @@ _LENGTH = 0.02
 _STARTS, _START_STEPS, _TOP, _TOP_STEPS = 200, 40, 8, 6
 #: Directions that are kept: unit vectors of a larger product are the same one.
 _KEPT, _SAME = 100, 0.9999
+#: Stars are looked for at directions whose value is this part of the largest.
+_STAR_VALUE = 0.95
+#: A search that gets long decides a star for so many cones, from this count on: of the
+#: open cones of highest bounds that so few hyperplanes cross.
+_CONES_A_STAR, _LONG_SEARCH, _LOOKED_AT, _FEW_OPEN = 1_000, 50_000, 2_000, 3
 #: Products of unit vectors that are zero up to rounding.
 _TINY = 32.0 * _EPS
 
@@ -110,6 +120,7 @@ def sphere_bound(
     max_cones: int = 1_000_000,
     perturbation: float = 0.0,
     upper: float = math.inf,
+    stop: Callable[[], bool] | None = None,
 ) -> SphereBound:
     r"""Bound rho from above and below by branch and bound.
 
@@ -134,6 +145,8 @@ def sphere_bound(
         Spectral norm of a change of `X` that the upper bound must allow for.
     upper : float
         An upper bound on rho that is proved already, `perturbation` included.
+    stop : callable, optional
+        Asked before every round whether to end with what is proved until then.
 
     Returns
     -------
@@ -170,7 +183,7 @@ def sphere_bound(
         )
     steepest = max(activation.lipschitz, abs(activation.step))
     margin = search.margin + steepest * search.dual_norm * perturbation
-    search.run(max(target - margin, 0.0), tolerance, int(max_cones))
+    search.run(max(target - margin, 0.0), tolerance, int(max_cones), stop)
     directions = search.found @ search.right.T
     if not len(directions):
         directions = np.eye(X.shape[1])[:1]
@@ -231,15 +244,29 @@ class _Search:
         self.count, self.upper = 0, 0.0
         self.cones = np.empty((0, self.rank, self.rank))
         self.bounds = np.empty(0)
+        self.star_above = np.empty((n, 0), dtype=np.float32)
+        self.star_below = np.empty((n, 0), dtype=np.float32)
+        self.star_bounds = np.empty(0)
 
-    def run(self, target: float, tolerance: float, max_cones: int) -> None:
+    def run(
+        self,
+        target: float,
+        tolerance: float,
+        max_cones: int,
+        stop: Callable[[], bool] | None,
+    ) -> None:
         """Split cones until every bound is low enough, or there are too many."""
         if self.rank == 0 or not self.Z.any():
             return
         self._ascend(_starts(self.rank), _START_STEPS)
+        self._find_stars(stop)
+        star_count = _LONG_SEARCH
         cones = _orthants(self.rank, half=self.activation.is_even)
         self._enter(cones, np.full(len(cones), self.norms))
         while True:
+            if self.count > star_count and len(self.bounds):
+                self._decide_cones((self.count - star_count) // _CONES_A_STAR)
+                star_count = self.count
             floor = max(target, self.attained * (1.0 + tolerance))
             low = self.bounds <= floor
             if low.any():
@@ -248,7 +275,7 @@ class _Search:
             open_cones = len(self.bounds)
             size = min(max(open_cones // _PART, _FEWEST), _MOST, open_cones)
             size = min(size, (max_cones - self.count) // 2)
-            if size <= 0 or self.rank == 1:
+            if size <= 0 or self.rank == 1 or (stop is not None and stop()):
                 break
             chosen = np.argpartition(self.bounds, open_cones - size)[-size:]
             parents, limits = self.cones[chosen], self.bounds[chosen]
@@ -332,7 +359,61 @@ class _Search:
                 doubt = 0.5 * abs(step) * doubt.max(axis=1) / shortest[high]
             doubt = np.where(undecided.any(axis=1), doubt, 0.0)
             bound[high] = np.minimum(bound[high], top + doubt)
+            if len(self.star_bounds):
+                within = self._star_bound(low_sign >= -tiny, high_sign <= tiny)
+                bound[high] = np.minimum(bound[high], within)
         return bound
+
+    def _star_bound(self, above: Bools, below: Bools) -> Array:
+        """Return the least bound of the stars that cones are in, inf without one."""
+        least = np.full(len(above), np.inf)
+        # Samples that must be on one side and may be on the other.
+        wrong = (~above).astype(np.float32) @ self.star_above
+        wrong += (~below).astype(np.float32) @ self.star_below
+        rows, columns = np.nonzero(wrong == 0.0)
+        np.minimum.at(least, rows, self.star_bounds[columns])
+        return least
+
+    def _find_stars(self, stop: Callable[[], bool] | None) -> None:
+        """Decide the stars of the best directions, best first."""
+        for direction, value in zip(self.found, self.found_values, strict=True):
+            if value < _STAR_VALUE * self.attained or (stop is not None and stop()):
+                break
+            if self.activation.is_even and direction[-1] < 0.0:
+                # Only half of the sphere is searched.
+                direction = -direction
+            inner = (self.X @ direction)[None]
+            if np.isinf(self._star_bound(inner >= 0.0, inner <= 0.0)[0]):
+                self._decide(star_at(self.X, direction))
+
+    def _decide(self, star: Star) -> None:
+        bound, direction = star_bound(
+            self.X, self.Z, self.activation, star, self.attained
+        )
+        self.star_above = np.column_stack([self.star_above, star.above])
+        self.star_below = np.column_stack([self.star_below, star.below])
+        self.star_bounds = np.append(self.star_bounds, bound)
+        self._ascend(direction[None], 1)
+
+    def _decide_cones(self, count: int) -> None:
+        """Decide the stars of open cones that few hyperplanes cross, highest first."""
+        size = min(_LOOKED_AT, len(self.bounds))
+        chosen = np.argpartition(self.bounds, len(self.bounds) - size)[-size:]
+        chosen = chosen[np.argsort(-self.bounds[chosen], kind="stable")]
+        at_rays = self.cones[chosen] @ self.X.T
+        tiny = _TINY * self.lengths
+        above, below = at_rays.min(axis=1) >= -tiny, at_rays.max(axis=1) <= tiny
+        crossing = ~above & ~below
+        is_open = crossing.sum(axis=1) <= _FEW_OPEN
+        while count and is_open.any():
+            count -= 1
+            i = int(is_open.argmax())
+            centre = self.cones[chosen[i]].sum(axis=0)
+            self._decide(star_at(self.X, centre / np.linalg.norm(centre), crossing[i]))
+            wrong = ~above @ self.star_above[:, -1] + ~below @ self.star_below[:, -1]
+            within = chosen[wrong == 0.0]
+            self.bounds[within] = np.minimum(self.bounds[within], self.star_bounds[-1])
+            is_open[wrong == 0.0] = False
 
     def _keep(self, R: Array, values: Array) -> None:
         """Ascend from the best rays, if they are near what there was."""
