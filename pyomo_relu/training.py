@@ -26,6 +26,7 @@ from pyomo_relu.certificates import (
     covering_cells,
 )
 from pyomo_relu.certificates.directions import best_ray_value
+from pyomo_relu.certificates.proofs import prefers_sphere
 from pyomo_relu.certificates.zero_network import check_cells, zero_network
 from pyomo_relu.errors import (
     InputError,
@@ -38,6 +39,7 @@ from pyomo_relu.generation import (
     Generation,
     LocalTraining,
     generate,
+    heuristic_pricing,
 )
 from pyomo_relu.history import TrainingRound
 from pyomo_relu.losses import Loss
@@ -258,29 +260,20 @@ def train_problem(
     if problem.rank == 0:
         network = zero_network(problem)
         return TrainingResult(network, certify(problem, network), (), problem, True)
+    if kept is not None and method not in ("auto", "generation"):
+        raise InputError("checkpoint is for cell generation; leave method out.")
+    if method != "local":
+        method, cells = _method_and_cells(
+            problem, method, cells, report, generate_few=kept is not None
+        )
     if method == "local":
         return _train_locally(problem, gap, report, time_limit, max_rounds, start)
-    if cells is None:
-        report("enumerating cells")
-        most = MAX_CELLS if method == "enumeration" else MOST_CELLS
-        try:
-            cells = covering_cells(problem, max_cells=most)
-        except TooManyCellsError as error:
-            raise TooManyCellsError(
-                error.finding,
-                f"{error.advice} train(..., method='local') trains "
-                "without cells, and proves what it can.",
-            ) from error
-    if method == "auto":
-        many = kept is not None or (len(cells) > _GENERATE_FROM and cells.complete)
-        method = "generation" if many else "enumeration"
-    elif kept is not None and method == "enumeration":
-        raise InputError("checkpoint is for cell generation; leave method out.")
     run: _Run | Generation
     if method == "generation":
         run = Generation(problem, cells, gap, report, time_limit, kept, executor)
         work = partial(generate, run, max_rounds=max_rounds)
     else:
+        assert cells is not None
         run = _Run(problem, cells, gap, report)
         work = partial(_solve_rounds, run)
     interrupted = False
@@ -314,6 +307,42 @@ def train_problem(
         converged=run.gap <= gap,
         interrupted=interrupted,
     )
+
+
+def _method_and_cells(
+    problem: TrainingProblem,
+    method: str,
+    cells: Cells | None,
+    report: Callable[[str], None],
+    *,
+    generate_few: bool,
+) -> tuple[str, Cells | None]:
+    """Choose how to train, and enumerate the cells where that helps.
+
+    Raises
+    ------
+    TooManyCellsError
+        For enumeration, or for any method that proves a gap.
+    """
+    if cells is None:
+        if method != "enumeration" and prefers_sphere(problem):
+            return "generation", None
+        report("enumerating cells")
+        most = MAX_CELLS if method == "enumeration" else MOST_CELLS
+        try:
+            cells = covering_cells(problem, max_cells=most)
+        except TooManyCellsError as error:
+            if method == "auto" and problem.loss.is_smooth and not generate_few:
+                return "local", None
+            raise TooManyCellsError(
+                error.finding,
+                f"{error.advice} train(..., method='local') trains "
+                "without cells, and proves what it can.",
+            ) from error
+    if method == "auto":
+        many = len(cells) > _GENERATE_FROM and cells.complete
+        method = "generation" if many or generate_few else "enumeration"
+    return method, cells
 
 
 def _train_locally(
@@ -386,18 +415,22 @@ def _check_budgets(method: Any, time_limit: Any, max_rounds: Any) -> None:
             raise InputError(f"{name} must be positive; got {given!r}.")
 
 
-def _zero_may_be_optimal(problem: TrainingProblem, cells: Cells) -> bool:
-    """Whether no ray of a cell shows that neurons are worth their penalty.
+def _zero_may_be_optimal(problem: TrainingProblem, cells: Cells | None) -> bool:
+    """Whether no direction at hand shows that neurons are worth their penalty.
 
     From ``beta_max`` on an interior point leaves nothing but noise, from which a
     descent takes long.
     """
-    if problem.skip is not None or not problem.loss.is_smooth or not cells.complete:
+    if problem.skip is not None or not problem.loss.is_smooth:
         return False
     scaled = problem.scaled
     Z = problem.loss.zero_duals(problem.Y, problem.weight)
-    value = best_ray_value(problem, cells, Z * scaled.y_scale / scaled.objective_scale)
-    return value <= scaled.beta
+    Z = Z * scaled.y_scale / scaled.objective_scale
+    if cells is None:
+        starts = np.vstack([scaled.X, -scaled.X])
+        found = heuristic_pricing(problem, Z, starts, floor=scaled.beta)
+        return not len(found.values)
+    return cells.complete and best_ray_value(problem, cells, Z) <= scaled.beta
 
 
 def check_options(gap: Any, progress: Any) -> None:

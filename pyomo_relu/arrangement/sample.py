@@ -8,16 +8,17 @@ import numpy as np
 
 from pyomo_relu.arrangement.cells import Cells
 from pyomo_relu.arrangement.classes import (
+    RowClasses,
     as_data_matrix,
     check_tolerance,
     classify_rows,
 )
 from pyomo_relu.arrangement.counting import count_cells_general_position
 from pyomo_relu.arrangement.geometry import REDUNDANCY_TOLERANCE
-from pyomo_relu.arrangement.masks import CHUNK_ENTRIES
+from pyomo_relu.arrangement.masks import CHUNK_ENTRIES, ByteArray, FloatArray
 from pyomo_relu.errors import InputError, InputTypeError
 
-__all__ = ["sample_cells"]
+__all__ = ["cells_at", "sample_cells"]
 
 # Closer to a hyperplane than this a direction is drawn again: its sign may be rounding.
 _CLEARANCE = 1e-13
@@ -129,11 +130,36 @@ def sample_cells(
         note += f", {size:,} cells were asked for"
         if found == most:
             note += " and there are no more"
+    return cells_at(classes, np.array(packed), np.array(points), tolerance, note)
+
+
+def cells_at(
+    classes: RowClasses,
+    packed: ByteArray,
+    points: FloatArray,
+    tolerance: float,
+    note: str = "",
+) -> Cells:
+    """Return the cells of some points.
+
+    Parameters
+    ----------
+    classes : RowClasses
+        The hyperplanes.
+    packed : (P, ceil(N / 8)) uint8 array
+        On which sides of them the points are.
+    points : (P, r) array
+        Unit points, reduced coordinates, each in another cell.
+    tolerance : float
+        As in `enumerate_cells`.
+    note : str, optional
+        What a user should know of them.
+    """
     dropped = REDUNDANCY_TOLERANCE * float(np.linalg.norm(classes.weight))
     return Cells(
         classes,
-        packed=np.array(packed),
-        interior_points=np.array(points),
+        packed=packed,
+        interior_points=points,
         complete=False,
         perturbation=classes.scale * (classes.deviation + dropped),
         tolerance=tolerance,

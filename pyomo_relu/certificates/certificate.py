@@ -4,35 +4,27 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
-from pyomo_relu.arrangement import Cells, enumerate_cells
+from pyomo_relu.arrangement import Cells
 from pyomo_relu.arrays import as_matrix
-from pyomo_relu.certificates.covering import covering_cells, covering_tolerances
 from pyomo_relu.certificates.dual_point import solve_for_dual
 from pyomo_relu.certificates.linear_term import (
     make_orthogonal,
     slope_of_dual_value,
 )
-from pyomo_relu.certificates.rho import RhoBound, bound_rho
-from pyomo_relu.certificates.semidefinite import semidefinite_bound
-from pyomo_relu.certificates.sphere import sphere_bound
-from pyomo_relu.errors import (
-    DegenerateDataError,
-    InputError,
-    InputTypeError,
-    TooManyCellsError,
-)
+from pyomo_relu.certificates.proofs import CellProof, Proof, prove_rho
+from pyomo_relu.errors import InputError, InputTypeError
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import ScaledProblem, TrainingProblem
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["Certificate", "certify"]
+__all__ = ["Certificate", "certify", "certify_by"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +50,8 @@ class Certificate:
         The bound that ``rho <= |Z|_2 |X|_2`` alone would prove.
     cells, decided : int
         Number of cells, and of those that were decided.
+    cones : int
+        Cones of the sphere of directions that were bounded in place of cells.
     reason : str
         How the bound was proved, or why it is only the trivial one.
 
@@ -81,6 +75,7 @@ class Certificate:
     cells: int
     decided: int
     reason: str
+    cones: int = 0
 
     @property
     def gap(self) -> float:
@@ -91,12 +86,17 @@ class Certificate:
         return difference / abs(self.objective)
 
     def __str__(self) -> str:
-        cells = f"{self.decided} of {self.cells}"
+        if self.cells:
+            decided = f"{self.decided} of {self.cells}"
+        elif self.complete and self.cones:
+            decided = "all: the sphere is covered"
+        else:
+            decided = "none: not enumerated"
         lines = [
             f"objective       {self.objective:.10g}",
             f"lower bound     {self.lower_bound:.10g}  ({self.reason})",
             f"relative gap    {self.gap:.1e}",
-            f"cells decided   {cells if self.cells else 'none: not enumerated'}",
+            f"cells decided   {decided}",
         ]
         if not self.complete:
             lines.append(f"trivial bound   {self.trivial_bound:.10g}")
@@ -164,12 +164,42 @@ def certify(
         raise InputTypeError(
             f"cells must come from enumerate_cells; got {type(cells).__name__}."
         )
-    network.check_fits(problem)
     if cells is not None and not np.array_equal(cells.X, problem.rows):
         raise InputError(
             "cells belong to other data than the problem; enumerate the cells of "
             "this problem, enumerate_cells(problem)."
         )
+    network.check_fits(problem)
+    if dual is None and not problem.loss.is_smooth:
+        dual = solve_for_dual(problem, cells, max_cells=max_solved)
+    return certify_by(problem, network, dual, CellProof(cells, executor))
+
+
+def certify_by(
+    problem: TrainingProblem,
+    network: ReLUNetwork,
+    dual: ArrayLike | None,
+    proof: Proof,
+) -> Certificate:
+    """Certify a network by a given proof of the bound on rho; see :func:`certify`.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        Data, loss and penalty.
+    network : ReLUNetwork
+        The network.
+    dual : (n, c) array_like or None
+        Dual point; None is minus a derivative of the loss at the network.
+    proof : Proof
+        What proves the bound.
+
+    Raises
+    ------
+    InputError
+        Shapes that do not match, NaN or infinity.
+    """
+    network.check_fits(problem)
     with np.errstate(over="ignore", invalid="ignore"):
         overflows = not np.isfinite(network.objective(problem))
     if overflows:
@@ -182,11 +212,7 @@ def certify(
     scaled = problem.scaled
     if dual is None:
         predictions = network.predict(problem.X)
-        Z = problem.loss.canonical_dual(predictions, problem.Y, problem.weight)
-        if Z is None:
-            Z = solve_for_dual(problem, cells, max_cells=max_solved)
-        if Z is None:
-            Z = -problem.loss.gradient(predictions, problem.Y, problem.weight)
+        Z = -problem.loss.gradient(predictions, problem.Y, problem.weight)
     else:
         Z = as_matrix(dual, "dual", allow_vector=True)
         if Z.shape != problem.Y.shape:
@@ -206,13 +232,13 @@ def certify(
     Z, size = Z / norm, size * norm
     moved, longest = moved / size, longest * size
     spread = scaled.spread(scaled.with_anchors(Z))
-    proof = prove_rho(problem, cells, spread, executor=executor)
-    rho, trivial, reason = proof.value, proof.trivial, proof.reason
-    complete, total, decided = proof.complete, proof.cells, proof.decided
+    proven = prove_rho(problem, spread, proof)
+    rho, trivial, reason = proven.value, proven.trivial, proven.reason
+    complete = proven.complete
     if moved:
         # What the dual point is away from one that is exactly orthogonal.
-        rho += moved * proof.steepness
-        trivial += moved * proof.steepness
+        rho += moved * proven.steepness
+        trivial += moved * proven.steepness
         if not np.isfinite(moved):
             reason = (
                 "no dual point but zero is known that is orthogonal to the linear term"
@@ -228,174 +254,10 @@ def certify(
         rho=float(rho * scaled.x_scale * size),
         violation=max(float(rho * size / units / scaled.beta) - 1.0, 0.0),
         trivial_bound=_best_bound(problem, Z, trivial, moved, longest)[0],
-        cells=total,
-        decided=decided,
+        cells=proven.cells,
+        decided=proven.decided,
+        cones=proven.cones,
         reason=reason,
-    )
-
-
-#: Up to this rank branch and bound over the sphere is tried, to this accuracy, with so
-#: many cones.
-_SPHERE_RANK = 7
-_SPHERE_TOLERANCE = 1e-7
-_SPHERE_CONES = 300_000
-
-
-class ProvenRho(NamedTuple):
-    """An upper bound on rho, and how it was proved.
-
-    Attributes
-    ----------
-    value : float
-        The bound, scaled.
-    trivial : float
-        That by norms alone.
-    steepness : float
-        How fast rho may grow with the Euclidean norm of the dual point.
-    complete : bool
-        Whether every cell was decided.
-    cells, decided : int
-        How many cells there are, and of how many rho is known.
-    reason : str
-        How it was proved.
-    """
-
-    value: float
-    trivial: float
-    steepness: float
-    complete: bool
-    cells: int
-    decided: int
-    reason: str
-
-
-def prove_rho(
-    problem: TrainingProblem,
-    cells: Cells | None,
-    spread: Array,
-    *,
-    executor: Executor | None = None,
-) -> ProvenRho:
-    """Bound rho from above by the cheapest of what proves it.
-
-    Parameters
-    ----------
-    problem : TrainingProblem
-        The problem.
-    cells : Cells or None
-        Its cells, if they are at hand.
-    spread : (N, c) array
-        A dual point, a row for each row of the arrangement.
-    executor : concurrent.futures.Executor, optional
-        As for :func:`bound_rho`.
-    """
-    scaled = problem.scaled
-    x_norm = float(np.linalg.norm(scaled.X, 2)) if scaled.rank else 0.0
-    # Singular values are rounded: nothing that is proved may rest on the last bits.
-    up = 1.0 + 8.0 * max(problem.rows.shape) * np.finfo(float).eps
-    lipschitz = scaled.activation.lipschitz
-    trivial = float(np.linalg.norm(spread, 2)) * (x_norm + scaled.truncation) * up
-    trivial *= lipschitz
-    rho, complete, total, decided = trivial, scaled.rank == 0, 0, 0
-    reason = "every sample is zero" if complete else ""
-    if scaled.rank:
-        bound, reason = _cheapest_bound(problem, cells, spread, executor)
-        if bound is not None:
-            rho = min(trivial, bound.value)
-            total, decided = bound.cells, bound.decided
-            complete = total > 0 and decided == total
-    steepness = (x_norm + scaled.truncation) * up * lipschitz
-    return ProvenRho(rho, trivial, steepness, complete, total, decided, reason)
-
-
-def _cheapest_bound(
-    problem: TrainingProblem,
-    cells: Cells | None,
-    Z: Array,
-    executor: Executor | None,
-) -> tuple[RhoBound | None, str]:
-    """Return the least bound on rho over all cells, and how it was proved."""
-    bounds, reason, retry = [], "", True
-    try:
-        if cells is None or not cells.complete:
-            cells = enumerate_cells(problem)
-        bound = _bound_over(problem, cells, Z, executor)
-        bounds.append(bound)
-        # At their first tolerance the covering cells would be these again.
-        retry = (
-            bound.decided < bound.cells
-            and cells.tolerance != covering_tolerances(problem)[0]
-        )
-    except TooManyCellsError:
-        return bound_without_cells(problem, Z)
-    except DegenerateDataError:
-        pass
-    if retry:
-        # Rounding hides the cells of nearly flat data; those at a larger tolerance
-        # are plain, and what they change is accounted for.
-        try:
-            covering = covering_cells(problem)
-            bounds.append(_bound_over(problem, covering, Z, executor))
-        except (TooManyCellsError, DegenerateDataError) as error:
-            reason = f"trivial bound only: {error}"
-    if not bounds:
-        return None, reason
-    best = min(bounds, key=lambda each: each.value)
-    return best, f"proved over {best.cells} cells"
-
-
-def bound_without_cells(problem: TrainingProblem, Z: Array) -> tuple[RhoBound, str]:
-    """Bound rho where the cells are too many, and say how.
-
-    By a semidefinite relaxation, and in low rank by branch and bound over the sphere
-    of directions as well.
-
-    Parameters
-    ----------
-    problem : TrainingProblem
-        The problem.
-    Z : (N, c) array
-        A dual point, a row for each row of the arrangement, scaled.
-    """
-    scaled = problem.scaled
-    semidefinite = semidefinite_bound(
-        scaled.X, Z, scaled.activation, perturbation=scaled.truncation
-    )
-    value, attained = semidefinite.value, 0.0
-    reason = f"without cells, by {semidefinite.method}"
-    if scaled.rank <= _SPHERE_RANK:
-        sphere = sphere_bound(
-            scaled.X,
-            Z,
-            scaled.activation,
-            upper=semidefinite.value,
-            tolerance=_SPHERE_TOLERANCE,
-            max_cones=_SPHERE_CONES,
-            perturbation=scaled.truncation,
-        )
-        attained = sphere.attained
-        if sphere.value < value:
-            value = sphere.value
-            left = f", {sphere.open:,} left open" if sphere.open else ""
-            reason = f"proved over {sphere.cones:,} cones of the sphere{left}"
-    return RhoBound(value, attained, 0, 0), reason
-
-
-def _bound_over(
-    problem: TrainingProblem,
-    cells: Cells,
-    Z: Array,
-    executor: Executor | None = None,
-) -> RhoBound:
-    scaled = problem.scaled
-    return bound_rho(
-        cells,
-        scaled.X,
-        Z,
-        rotation=scaled.basis.T @ cells.basis,
-        perturbation=cells.perturbation / scaled.x_scale + scaled.truncation,
-        activation=scaled.activation,
-        executor=executor,
     )
 
 

@@ -31,12 +31,8 @@ from pyomo.contrib.solver.common.util import NoDualsError, NoSolutionError
 from scipy.optimize import minimize_scalar
 
 from pyomo_relu.arrangement import Cells
-from pyomo_relu.certificates.certificate import (
-    Certificate,
-    ProvenRho,
-    power_of_two,
-    prove_rho,
-)
+from pyomo_relu.certificates.certificate import Certificate, power_of_two
+from pyomo_relu.certificates.proofs import CellProof, ProvenRho, prove_rho
 from pyomo_relu.errors import InputError, InputTypeError, UnprovableModelError
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
@@ -190,6 +186,7 @@ def certify_model(
         trivial_bound=best.trivial * scaled.objective_scale,
         cells=rho.cells,
         decided=rho.decided,
+        cones=rho.cones,
         reason=rho.reason,
         constraints=rows.number,
         constraint_violation=rows.violation(F),
@@ -306,7 +303,7 @@ def _prove(
     )
     error = 2.0 * eps * (len(z) + 2) * size
     unit = power_of_two(float(np.abs(point).max(initial=0.0)))
-    rho = prove_rho(problem, cells, scaled.spread(point / unit))
+    rho = prove_rho(problem, scaled.spread(point / unit), CellProof(cells))
     rho = rho._replace(
         value=rho.value * unit + error * rho.steepness,
         trivial=rho.trivial * unit + error * rho.steepness,

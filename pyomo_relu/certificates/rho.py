@@ -39,7 +39,7 @@ __all__ = ["RhoBound", "bound_rho"]
 #: has very many; cells that are left keep their cheaper bounds and count as undecided.
 _FACE_BUDGET = 200_000
 #: A cell is decided when its bound exceeds the largest attained value by no more.
-_DECIDED = 2e-9
+DECIDED = 2e-9
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def bound_rho(
     closed = max((part.closed for part in parts), default=0.0)
     upper, attained = _look_at_faces(blocks.blocks, parts, point, attained, rounding)
     # Cells are decided up to what rounding leaves of an eigenvector.
-    undecided = int(np.sum(upper > attained * (1.0 + _DECIDED) + rounding))
+    undecided = int(np.sum(upper > attained * (1.0 + DECIDED) + rounding))
     largest = max(float(upper.max(initial=0.0)), closed, attained)
     value = largest + rounding + inexact
     return RhoBound(float(value), attained, len(cells) - undecided, len(cells))

@@ -29,7 +29,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = ["Checkpoint"]
 
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 class Checkpoint:
@@ -66,10 +66,10 @@ class Checkpoint:
             Rounds so far.
         """
         network = run.network
-        keys = list(run.program.pieces)
+        keys, pieces = list(run.program.pieces), run.program.pieces.values()
         state = {
             "layout": _LAYOUT,
-            "problem": _digest(run.problem, run.cells.packed),
+            "problem": _digest(run.problem),
             "round": number,
             "rng": run.rng.bit_generator.state,
             "history": [dataclasses.asdict(row) for row in run.history],
@@ -79,9 +79,11 @@ class Checkpoint:
             "second": network.second,
             "Z": Z,
             "active": active,
-            "cells": np.array([cell for cell, _ in keys], dtype=np.int64),
+            "points": run.pieces.points([cell for cell, _ in keys]),
             "counts": np.array([len(rays) for _, rays in keys], dtype=np.int64),
-            "rays": np.array([ray for _, rays in keys for ray in rays], dtype=np.int64),
+            "rays": np.concatenate(
+                [np.zeros((0, run.problem.rank)), *(piece.R.T for piece in pieces)]
+            ),
             "state": np.array(json.dumps(state)),
         }
         for name in ("bias", "skip"):
@@ -122,10 +124,10 @@ class Checkpoint:
             state = json.loads(arrays["state"].item())
             if state["layout"] != _LAYOUT:
                 raise ValueError(f"layout {state['layout']!r}")
-            if state["problem"] != _digest(run.problem, run.cells.packed):
+            if state["problem"] != _digest(run.problem):
                 raise InputError(
-                    f"the checkpoint {self.path!r} is of another problem or other "
-                    "cells; give another path, or remove it."
+                    f"the checkpoint {self.path!r} is of another problem; give another "
+                    "path, or remove it."
                 )
             network = ReLUNetwork(
                 arrays["first"],
@@ -158,18 +160,17 @@ class Checkpoint:
         return Z, active, number
 
     def _pieces(self, run: Generation, arrays: dict[str, Array]) -> list[Piece]:
-        cells = arrays["cells"].astype(int).tolist()
-        parts = np.split(arrays["rays"], np.cumsum(arrays["counts"])[:-1].astype(int))
-        made = []
-        for cell, rays in zip(cells, parts, strict=True):
-            if not 0 <= cell < len(run.cells):
-                raise ValueError(f"no cell {cell}")
-            made.append(run.pieces.piece(cell, tuple(rays.astype(int).tolist())))
-        return made
+        points, rays = arrays["points"], arrays["rays"]
+        parts = np.split(rays, np.cumsum(arrays["counts"])[:-1].astype(int))
+        if len(points) != len(parts) or not np.isfinite(points).all():
+            raise ValueError(f"{len(points)} points of {len(parts)} cells")
+        cells = run.pieces.locate(points).tolist()
+        return [
+            run.pieces.piece(cell, run.pieces.positions(cell, part))
+            for cell, part in zip(cells, parts, strict=True)
+        ]
 
 
-def _digest(problem: TrainingProblem, packed: Any) -> str:
+def _digest(problem: TrainingProblem) -> str:
     text = json.dumps(problem.to_dict(), sort_keys=True)
-    digest = hashlib.sha256(text.encode())
-    digest.update(np.ascontiguousarray(packed).tobytes())
-    return digest.hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()

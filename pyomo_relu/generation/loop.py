@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 
 from pyomo_relu.arrangement import Cells
-from pyomo_relu.certificates import Certificate, beta_max, certify
-from pyomo_relu.certificates.directions import best_directions
+from pyomo_relu.certificates import Certificate, beta_max
+from pyomo_relu.certificates.rho import DECIDED
 from pyomo_relu.certificates.zero_network import zero_network
 from pyomo_relu.generation.checkpoint import Checkpoint
+from pyomo_relu.generation.full_pricing import (
+    CellPricing,
+    FullPricing,
+    SpherePricing,
+)
 from pyomo_relu.generation.pieces import Pieces
-from pyomo_relu.generation.pricing import Candidates, diverse, heuristic_pricing
+from pyomo_relu.generation.pricing import diverse, heuristic_pricing
 from pyomo_relu.generation.restricted import MasterSolution, RestrictedProgram
 from pyomo_relu.history import TrainingRound
 from pyomo_relu.network import ReLUNetwork
@@ -42,6 +47,8 @@ _STARTS = 512
 _EMPTY = 1e-7
 _FIRST_DROP = 1
 _MAX_ROUNDS = 200
+#: Gaps that ask for exact bounds on rho, and what part of larger ones rho may have.
+_FINE, _SHARE_OF_GAP = 1e-5, 0.1
 
 
 class Generation:
@@ -59,17 +66,22 @@ class Generation:
     def __init__(
         self,
         problem: TrainingProblem,
-        cells: Cells,
+        cells: Cells | None,
         target: float,
         report: Callable[[str], None],
         time_limit: float | None = None,
         checkpoint: Checkpoint | None = None,
         executor: Executor | None = None,
     ) -> None:
-        self.executor = executor
         self.checkpoint = checkpoint
         self.problem, self.cells, self.target = problem, cells, target
         self.report = report
+        self.pricing: FullPricing
+        if cells is None:
+            tolerance = DECIDED if target <= _FINE else _SHARE_OF_GAP * target
+            self.pricing = SpherePricing(problem, tolerance, self.out_of_time)
+        else:
+            self.pricing = CellPricing(problem, cells, executor)
         self.network: ReLUNetwork = zero_network(problem)
         self.certificate: Certificate | None = None
         self.history: list[TrainingRound] = []
@@ -79,8 +91,8 @@ class Generation:
         #: From a dual point in the user's units to a scaled one.
         self.units = scaled.y_scale / scaled.objective_scale
         self.rng = np.random.default_rng(0)
-        self.pieces = Pieces(problem, cells)
-        self.program = RestrictedProgram(problem, cells)
+        self.pieces = Pieces(problem, self.pricing.source)
+        self.program = RestrictedProgram(problem, self.pricing.source)
         n, c = problem.Y.shape
         self.width = max(_FEWEST, int(_SHARE * n * c))
 
@@ -113,8 +125,13 @@ class Generation:
 
     def compare_with_zero(self) -> None:
         """Prove that the zero network is optimal, where it is the best."""
-        if self.network.n_neurons == 0 and self.problem.skip is None:
-            self.prove(beta_max(self.problem, cells=self.cells).dual)
+        problem = self.problem
+        if self.network.n_neurons or problem.skip is not None:
+            return
+        if problem.loss.is_smooth:
+            self.prove(problem.loss.zero_duals(problem.Y, problem.weight))
+        elif self.cells is not None:
+            self.prove(beta_max(problem, cells=self.cells).dual)
 
     def keep(self, network: ReLUNetwork) -> None:
         """Keep a network if it is the best."""
@@ -124,39 +141,24 @@ class Generation:
                 objective = min(self.objective, self.certificate.objective)
                 self.certificate = replace(self.certificate, objective=objective)
 
-    def prove(self, dual: Array | None) -> None:
-        """Bound the optimum by a dual point (user's units) over all cells.
+    def prove(self, dual: Array | None) -> int:
+        """Bound the optimum by a dual point (user's units), and keep the bound.
 
-        None is the point of the best network, where the loss is smooth.
+        None is the point of the best network, where the loss is smooth. Returns how
+        much was priced.
         """
-        new = certify(
-            self.problem,
-            self.network,
-            dual,
-            cells=self.cells,
-            max_solved=0,
-            executor=self.executor,
-        )
+        new, priced = self.pricing.prove(self.network, dual)
         old = self.certificate
         if old is not None and old.lower_bound >= new.lower_bound:
             new = replace(old, objective=min(old.objective, new.objective))
         self.certificate = new
+        return priced
 
     def starts(self, active: Array) -> Array:
         """Return starting points of heuristic pricing: known directions and random."""
         random = self.rng.normal(size=(_STARTS, self.problem.scaled.rank))
         rays = self.pieces.some_rays(self.rng, _STARTS)
         return np.vstack([active, rays, random])
-
-    def full_pricing(self, Z: Array) -> Candidates:
-        """Return the best direction of every cell that is violated."""
-        floor = self.problem.scaled.beta * (1.0 + _VIOLATED)
-        found = best_directions(
-            self.problem, self.cells, Z, floor=floor, executor=self.executor
-        )
-        order = np.argsort(-found.values, kind="stable")
-        order = order[found.values[order] > floor]
-        return Candidates(found.values[order], found.directions[order])
 
 
 def generate(run: Generation, *, max_rounds: int | None = None) -> None:
@@ -191,12 +193,11 @@ def generate(run: Generation, *, max_rounds: int | None = None) -> None:
         fresh = run.pieces.containing(chosen, run.program.pieces)
         priced = 0
         if not fresh or (number and len(fresh) < _WORTHWHILE * run.width):
-            run.report(f"round {number + 1}: pricing {len(run.cells):,} cells")
-            full = run.full_pricing(Z)
-            priced = len(run.cells)
-            run.prove(Z / run.units)
+            run.report(f"round {number + 1}: pricing {run.pricing}")
+            priced = run.prove(Z / run.units)
             if run.gap <= run.target or run.out_of_time():
                 break
+            full = run.pricing.violated(Z, floor)
             more = full.directions[diverse(full, run.width)]
             fresh += run.pieces.containing(more, run.program.pieces, besides=fresh)
             if not fresh:

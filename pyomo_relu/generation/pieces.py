@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from pyomo_relu.arrangement import Cells
-from pyomo_relu.arrangement.masks import MaskIndex, SignHash
+from pyomo_relu.arrangement.located import CellSource
 from pyomo_relu.generation.restricted import MasterSolution, Piece, RestrictedProgram
 from pyomo_relu.network import ReLUNetwork
 from pyomo_relu.problem import TrainingProblem
-from pyomo_relu.programs.network_program import NetworkProgram
 from pyomo_relu.recovery.recover import (
     Moment,
+    facets_of_simplex,
     factor_moments,
     network_of_neurons,
 )
-from pyomo_relu.tiers.triangulation import triangulate
+from pyomo_relu.tiers.triangulation import simplex_at
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -28,8 +28,8 @@ __all__ = ["Pieces"]
 _EXACT_ORDER = 4
 #: In ranks up to this the doubly nonnegative program is exact whatever the rays.
 _EXACT_RANK = 3
-#: Cosines with a hyperplane below this leave the side open.
-_ON_PLANE = 1e-9
+#: Unit rays whose product is this close to one are the same.
+_SAME_RAY = 1e-9
 _SHAKES = (0.0, 1e-8, 1e-7, 1e-6)
 
 
@@ -40,23 +40,19 @@ class Pieces:
     ----------
     problem : TrainingProblem
         What is trained.
-    cells : Cells
-        All cells, or those that are to be used.
+    source : CellSource
+        Where the cells are from.
     """
 
-    def __init__(self, problem: TrainingProblem, cells: Cells) -> None:
-        self.problem, self.cells = problem, cells
+    def __init__(self, problem: TrainingProblem, source: CellSource) -> None:
+        self.problem, self.source = problem, source
         scaled = problem.scaled
         #: From the coordinates of the cells to scaled ones.
-        self.rotation = scaled.basis.T @ cells.basis
-        self._index = MaskIndex(cells.packed, SignHash(len(cells.normals)))
-        self._triangulations: dict[int, np.ndarray] = {}
+        self.rotation = scaled.basis.T @ source.basis
 
     def some_rays(self, rng: np.random.Generator, count: int) -> Array:
         """Return some rays (k, r) of cells, scaled coordinates."""
-        table = self.cells.ray_table
-        chosen = rng.choice(len(table), min(count, len(table)), replace=False)
-        return table[chosen] @ self.rotation.T
+        return self.source.some_rays(rng, count) @ self.rotation.T
 
     def locate(self, directions: Array) -> np.ndarray:
         """Return a cell that contains each direction (m, r), -1 where none is found.
@@ -71,9 +67,7 @@ class Pieces:
             if not len(missing):
                 break
             noise = shakes.normal(size=(len(missing), reduced.shape[1]))
-            points = reduced[missing] + size * noise
-            positive = points @ self.cells.normals.T > 0.0
-            found[missing] = self._index.find(np.packbits(positive, axis=1))
+            found[missing] = self.source.find(reduced[missing] + size * noise)
         return found
 
     def containing(
@@ -104,30 +98,42 @@ class Pieces:
             fresh[key] = self.piece(*key)
         return list(fresh.values())
 
-    def _rays_of(self, cell: int) -> np.ndarray:
-        start, stop = self.cells.ray_indptr[cell : cell + 2]
-        return self.cells.ray_indices[start:stop]
-
     def _rays_at(self, cell: int, u: Array) -> tuple[int, ...]:
-        """Return the rays, as positions in the table, of the piece that u is in."""
-        rays = self._rays_of(cell)
-        if len(rays) <= _EXACT_ORDER or self.cells.rank <= _EXACT_RANK:
-            return tuple(rays.tolist())
-        R = self.rotation @ self.cells.ray_table[rays].T
-        if cell not in self._triangulations:
-            self._triangulations[cell] = triangulate(R)
-        simplices = self._triangulations[cell]
-        weights = np.linalg.solve(
-            R[:, simplices].transpose(1, 0, 2),
-            np.broadcast_to(u, (len(simplices), len(u)))[..., None],
-        )[..., 0]
-        best = int(weights.min(axis=1).argmax())
-        return tuple(rays[simplices[best]].tolist())
+        """Return the rays of the cell, by their positions, of the piece u is in."""
+        rays = self.source.rays(cell)
+        if len(rays) <= _EXACT_ORDER or rays.shape[1] <= _EXACT_RANK:
+            return tuple(range(len(rays)))
+        normals = self.source.facet_normals(cell)
+        return simplex_at(rays.T, normals, u @ self.rotation)
+
+    def points(self, cells: list[int]) -> Array:
+        """Return a point (k, r) inside of each cell, scaled coordinates."""
+        if not cells:
+            return np.zeros((0, self.problem.rank))
+        distinct, place = np.unique(cells, return_inverse=True)
+        points = self.source.subset(distinct).interior_points[place.reshape(-1)]
+        return np.asarray(points @ self.rotation.T)
+
+    def positions(self, cell: int, rays: Array) -> tuple[int, ...]:
+        """Return which rays of a cell some vectors (m, r) are, scaled coordinates.
+
+        Raises
+        ------
+        ValueError
+            One of them is none.
+        """
+        if cell < 0:
+            raise ValueError("no cell at one of the points")
+        cosines = (rays @ self.rotation) @ self.source.rays(cell).T
+        if not (np.abs(cosines.max(axis=1) - 1.0) <= _SAME_RAY).all():
+            raise ValueError("rays that are none of their cell")
+        return tuple(cosines.argmax(axis=1).tolist())
 
     def piece(self, cell: int, rays: tuple[int, ...]) -> Piece:
-        """Return a piece by its key: a cell, and rays of it as rows of the table."""
-        R = self.rotation @ self.cells.ray_table[list(rays)].T
-        return Piece((cell, rays), R, len(rays) == len(self._rays_of(cell)))
+        """Return a piece by its key: a cell, and positions among its rays."""
+        known = self.source.rays(cell)
+        R = self.rotation @ known[list(rays)].T
+        return Piece((cell, rays), R, len(rays) == len(known))
 
     def network(
         self, program: RestrictedProgram, answer: MasterSolution
@@ -141,21 +147,22 @@ class Pieces:
         answer : MasterSolution
             Its solution.
         """
-        problem = self.problem
-        network_program = NetworkProgram(problem, self.cells, np.arange(0), "rays")
-        c = problem.n_outputs
+        c = self.problem.n_outputs
         moments = [
             Moment(
                 A=matrix[:-c, :-c],
                 W=matrix[:-c, -c:],
                 R=piece.R,
-                cell=piece.key[0],
-                piece=None if piece.is_cell else piece.R,
+                facet_normals=partial(self._facet_normals, piece),
                 is_network=False,
             )
             for piece, matrix in zip(
                 program.pieces.values(), answer.moments, strict=True
             )
         ]
-        neurons = factor_moments(moments, network_program)
-        return network_of_neurons(problem, neurons, answer.linear)
+        return network_of_neurons(self.problem, factor_moments(moments), answer.linear)
+
+    def _facet_normals(self, piece: Piece) -> Array:
+        if piece.is_cell:
+            return self.source.facet_normals(piece.key[0]) @ self.rotation.T
+        return facets_of_simplex(piece.R)

@@ -38,7 +38,7 @@ from pyomo.environ import (
     value,
 )
 
-from pyomo_relu.arrangement import Cells
+from pyomo_relu.arrangement.located import CellSource
 from pyomo_relu.cones import DoublyNonnegativeCone
 from pyomo_relu.errors import SolverError
 from pyomo_relu.problem import TrainingProblem
@@ -63,7 +63,7 @@ class Piece:
     Attributes
     ----------
     key : tuple
-        The cell, and the rays of it that span the piece.
+        The number of the cell, and which of its rays span the piece.
     R : (r, m) array
         Its rays, scaled coordinates.
     is_cell : bool
@@ -106,7 +106,7 @@ class RestrictedProgram:
     ----------
     problem : TrainingProblem
         What is trained.
-    cells : Cells
+    source : CellSource
         Where the pieces are from.
 
     Attributes
@@ -117,8 +117,8 @@ class RestrictedProgram:
         Those that are in the model, by key.
     """
 
-    def __init__(self, problem: TrainingProblem, cells: Cells) -> None:
-        self.problem, self.cells = problem, cells
+    def __init__(self, problem: TrainingProblem, source: CellSource) -> None:
+        self.problem, self.source = problem, source
         self.pieces: dict[tuple[int, tuple[int, ...]], Piece] = {}
         self._numbers: dict[tuple[int, tuple[int, ...]], int] = {}
         #: Moment matrices of the pieces, as variables.
@@ -248,7 +248,8 @@ class RestrictedProgram:
             cross.setdefault(key[0], []).append(self._matrices[key][:-c, -c:])
         model = self.model
         cells = sorted(frames)
-        program = NetworkProgram(problem, self.cells, np.array(cells), "rays")
+        chosen = self.source.subset(np.array(cells))
+        program = NetworkProgram(problem, chosen, np.arange(len(cells)), "rays")
         sums = plain_rows(
             model,
             program,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -218,20 +219,16 @@ def network_of_neurons(
 def _factor(model: Any, program: NetworkProgram) -> list[tuple[Array, Array]]:
     """Return first and second layers, cell by cell."""
     moments, neurons = _read(model, program)
-    return neurons + factor_moments(moments, program)
+    return neurons + factor_moments(moments)
 
 
-def factor_moments(
-    moments: list[Moment], program: NetworkProgram
-) -> list[tuple[Array, Array]]:
+def factor_moments(moments: list[Moment]) -> list[tuple[Array, Array]]:
     """Return first (r, p) and second layers (p, c) of the moments that are not empty.
 
     Parameters
     ----------
     moments : list of Moment
         Those of one solution.
-    program : NetworkProgram
-        The cells that they belong to.
     """
     largest = max((moment.size for moment in moments), default=0.0)
     neurons = []
@@ -239,7 +236,7 @@ def factor_moments(
         # An interior point leaves about as much in empty directions as in empty cells.
         empty = _ROUNDING if moment.is_network else _EMPTY
         if moment.size > empty * largest:
-            neurons.append(moment.neurons(program, empty * largest / moment.size))
+            neurons.append(moment.neurons(empty * largest / moment.size))
     return neurons
 
 
@@ -293,10 +290,9 @@ class Moment:
         In coordinates of the columns of R.
     R : (r, m) array
         Their first-layer weights, scaled and reduced.
-    cell : int
-        Which cell.
-    piece : (r, s) array or None
-        Rays of the simplicial piece; None where it is the cell.
+    facet_normals : callable
+        Returns inward unit normals (k, r) of the cone that the neurons are in; few are
+        ever asked for.
     is_network : bool
         Whether A factors in its own coordinates: the solution is a network.
     """
@@ -304,8 +300,7 @@ class Moment:
     A: Array
     W: Array
     R: Array
-    cell: int
-    piece: Array | None
+    facet_normals: Callable[[], Array]
     is_network: bool
 
     @property
@@ -313,7 +308,7 @@ class Moment:
         """Return the trace of the second moment of the first-layer weights."""
         return float(np.sum((self.R @ self.A) * self.R))
 
-    def neurons(self, program: NetworkProgram, tolerance: float) -> tuple[Array, Array]:
+    def neurons(self, tolerance: float) -> tuple[Array, Array]:
         """Return first (r, p) and second layer (p, c)."""
         if self.is_network and len(self.A) <= 2:
             return self._at_most_two()
@@ -322,7 +317,7 @@ class Moment:
         else:
             R = np.eye(len(self.R))
             U, V = self.R @ self.A @ self.R.T, self.R @ self.W
-            normals = self._normals(program)
+            normals = self.facet_normals()
         factors, _ = factor_in_cone(U, normals, tolerance=tolerance)
         # v_k from V = sum u_k v_k^T: U^+ V, read off at each factor.
         inverse = np.linalg.pinv(U, rcond=tolerance, hermitian=True)
@@ -344,11 +339,14 @@ class Moment:
         # Directions that carry less than this are an interior point's.
         return self.R @ B, np.linalg.pinv(B, rcond=1e-3) @ self.W
 
-    def _normals(self, program: NetworkProgram) -> Array:
-        """Return unit facet normals of the cell, or of its piece."""
-        if self.piece is not None:
-            return unit_rows(np.asarray(np.linalg.pinv(self.piece), dtype=np.float64))
-        return unit_rows(program.cells.facets[self.cell] @ program.problem.scaled.basis)
+
+def _facets_of_cell(program: NetworkProgram, cell: int) -> Array:
+    return unit_rows(program.cells.facets[cell] @ program.problem.scaled.basis)
+
+
+def facets_of_simplex(rays: Array) -> Array:
+    """Return inward unit normals (s, r) of the cone of independent rays (r, s)."""
+    return unit_rows(np.asarray(np.linalg.pinv(rays), dtype=np.float64))
 
 
 class _Carrier(NamedTuple):
@@ -396,8 +394,13 @@ def _read(
             # Leaves in the same coordinates are parts of one matrix.
             known = moments.get((i, R.tobytes()))
             if known is None:
-                piece = None if carrier.cell is root else carrier.cell.rays
-                moments[i, R.tobytes()] = Moment(A, W, R, i, piece, carrier.is_network)
+                rays = None if carrier.cell is root else carrier.cell.rays
+                normals = (
+                    partial(_facets_of_cell, program, i)
+                    if rays is None
+                    else partial(facets_of_simplex, rays)
+                )
+                moments[i, R.tobytes()] = Moment(A, W, R, normals, carrier.is_network)
             else:
                 known.A, known.W = known.A + A, known.W + W
     return list(moments.values()), neurons

@@ -19,7 +19,14 @@ from pyomo_relu.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["bisect", "facet_incidence", "facet_normals", "rank", "triangulate"]
+__all__ = [
+    "bisect",
+    "facet_incidence",
+    "facet_normals",
+    "rank",
+    "simplex_at",
+    "triangulate",
+]
 
 #: A ray is on a hyperplane when their unit vectors are this close to orthogonal, in
 #: coordinates in which the rays are well spread.
@@ -82,6 +89,55 @@ def triangulate(rays: Array, tolerance: float = TOLERANCE) -> np.ndarray:
 
     pieces = pieces_of(frozenset(range(rays.shape[1])), s)
     return np.array(sorted(pieces), dtype=np.intp)
+
+
+def simplex_at(rays: Array, normals: Array, point: Array) -> tuple[int, ...]:
+    """Return the simplicial cone of the pulling triangulation that a point is in.
+
+    The first ray is pulled: what is left of the point when as much of that ray is taken
+    away as the cone allows is on a facet without it; and so on within the facet.
+
+    Parameters
+    ----------
+    rays : (r, m) float array
+        Extreme rays of a pointed cone of full dimension, unit columns.
+    normals : (k, r) float array
+        Inward unit normals of its facets.
+    point : (r,) float array
+        A point of the cone; one outside is drawn in.
+
+    Returns
+    -------
+    tuple of int
+        The r columns, sorted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> square = np.array([[1, 1, -1, -1], [1, -1, -1, 1], [1, 1, 1, 1]]) / 3**0.5
+    >>> normals = np.array([[1, 0, 1], [-1, 0, 1], [0, 1, 1], [0, -1, 1]]) / 2**0.5
+    >>> simplex_at(square, normals, np.array([0.0, 0.5, 1.0]))
+    (0, 2, 3)
+    """
+    heights = normals @ rays
+    face = np.arange(rays.shape[1])
+    chosen: list[int] = []
+    for dimension in range(len(rays), 0, -1):
+        if len(face) <= dimension:
+            chosen += face.tolist()
+            break
+        pulled = int(face[0])
+        chosen.append(pulled)
+        # Facets of the face: those that hold rays of it which span one dimension less.
+        enough = (heights[:, face] <= TOLERANCE).sum(axis=1) >= dimension - 1
+        beyond = np.flatnonzero((heights[:, pulled] > TOLERANCE) & enough)
+        if not len(beyond):
+            break
+        lengths = np.maximum(normals[beyond] @ point, 0.0) / heights[beyond, pulled]
+        facet = beyond[int(lengths.argmin())]
+        point = point - lengths.min() * rays[:, pulled]
+        face = face[heights[facet, face] <= TOLERANCE]
+    return tuple(sorted(chosen))
 
 
 def facet_incidence(rays: Array, tolerance: float = TOLERANCE) -> np.ndarray:

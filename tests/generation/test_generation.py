@@ -16,9 +16,10 @@ from pyomo_relu import (
     solve,
     train,
 )
+from pyomo_relu.arrangement.located import EnumeratedCells
 from pyomo_relu.certificates import parallel
 from pyomo_relu.errors import InputError, InputTypeError
-from pyomo_relu.generation import Generation, generate, loop
+from pyomo_relu.generation import Candidates, Generation, generate, loop
 from pyomo_relu.generation.pieces import Pieces
 from pyomo_relu.generation.restricted import RestrictedProgram
 from tests.instances import REFERENCE, reference_data
@@ -46,8 +47,9 @@ def test_over_all_cells_it_is_the_whole_program():
     model = build_completely_positive(problem, cells)
     relax(model, "dnn")
     expected = solve(model, accuracy="tight").incumbent_objective
-    pieces = Pieces(problem, cells)
-    program = RestrictedProgram(problem, cells)
+    source = EnumeratedCells(cells)
+    pieces = Pieces(problem, source)
+    program = RestrictedProgram(problem, source)
     inside = cells.interior_points @ pieces.rotation.T
     assert (pieces.locate(inside) == np.arange(len(cells))).all()
     assert program.add(pieces.containing(inside, program.pieces)) == len(cells)
@@ -198,9 +200,7 @@ def test_full_pricing_alone_gets_there(monkeypatch):
     monkeypatch.setattr(
         loop,
         "heuristic_pricing",
-        lambda problem, *_, **__: loop.Candidates(
-            np.zeros(0), np.zeros((0, problem.rank))
-        ),
+        lambda problem, *_, **__: Candidates(np.zeros(0), np.zeros((0, problem.rank))),
     )
     X, Y = data(8, n=12)
     problem = TrainingProblem(X, Y, 0.2)

@@ -42,9 +42,12 @@ def test_wine_beats_restarts_of_the_same_optimiser():
     X, y = load_wine(return_X_y=True)
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     Y = np.eye(3)[y]
-    with pytest.raises(TooManyCellsError, match="method='local'"):
-        train(X, Y, 1.0)
-    result = train(X, Y, 1.0, method="local", max_rounds=5)
+    for method in ("enumeration", "generation"):
+        with pytest.raises(TooManyCellsError, match="method='local'"):
+            train(X, Y, 1.0, method=method)
+    # By default there are too many cells for anything else.
+    result = train(X, Y, 1.0, max_rounds=5)
+    assert result.history[-1].tier == "neurons by heuristic pricing"
     problem = result.problem
     rng = np.random.default_rng(0)
     restarts = [

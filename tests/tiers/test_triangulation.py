@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 from scipy.spatial import ConvexHull
 
+from pyomo_relu.arrangement.located import LocatedCells
 from pyomo_relu.errors import InputError
 from pyomo_relu.tiers.triangulation import (
     bisect,
     facet_incidence,
     facet_normals,
     rank,
+    simplex_at,
     triangulate,
 )
 
@@ -170,3 +172,18 @@ def test_halves_cover_and_share_a_facet(seed, r):
     assert not (inside[0] & inside[1]).any()
     angle = [np.min(half.T @ half) for half in (rays, *halves)]
     assert min(angle[1:]) >= angle[0] - 1e-12
+
+
+@given(st.integers(0, 10_000), st.sampled_from([(3, 7), (4, 9), (5, 10)]))
+@settings(max_examples=25, deadline=None)
+def test_the_simplex_at_a_point_is_one_of_the_triangulation(seed, shape):
+    r, n = shape
+    rng = np.random.default_rng(seed)
+    source = LocatedCells(rng.normal(size=(n, r)))
+    point = rng.normal(size=(1, r))
+    cell = int(source.find(point)[0])
+    rays, normals = source.rays(cell).T, source.facet_normals(cell)
+    simplex = simplex_at(rays, normals, point[0])
+    assert simplex in {tuple(piece) for piece in triangulate(rays).tolist()}
+    weights = np.linalg.solve(rays[:, simplex], point[0])
+    assert weights.min() >= -1e-9 * np.abs(weights).max()
