@@ -9,13 +9,26 @@ Every run is in a fresh process, whose imports are not timed and whose peak memo
 that of the whole process, imports included. Seconds are wall-clock time of the whole
 call, with the enumeration of cells; medians of the repetitions, with the largest
 memory. On a machine that is shared, processor time (of all threads) says more. A run
-that ends at its time limit misses its gap. ``old / new`` is the time of one program
-over all cells (``method="enumeration"``) over that of cell generation. A target is met
-if the gap is proved, every cell is decided, and time and memory suffice.
+that ends at its time limit misses its gap. A target is met if the gap is proved, every
+cell is decided, and time and memory suffice. ``old / new`` is the time of another row
+of the same instance over that of this one: of one program over all cells
+(``method="enumeration"``) for cell generation, of fewer workers for more.
+
+Where the sphere of directions is bounded in place of cells the table has the number of
+its cones, and all cells are decided if the certificate is complete.
 
 The Frank-Wolfe algorithm of the paper gets the radius of an optimum for nothing
 (`frank_wolfe.py`), and its time ends at 1e-3 above the known optimum; that of `train`
 ends where it has *proved* 1e-3.
+
+Pricing by workers (`parallel_pricing.py`) is timed without enumeration and without the
+start of the workers; memory and processor time are those of this process alone.
+
+Training without cells has the time budget `LOCAL` of its row, and so have all random
+starts together that it is compared with (`local_training.py`); "3,000 iterations" is
+their number for each start, whatever the time. Its target is an objective no larger
+than theirs, and a better bound than the trivial one. The certificate comes on top of
+the budget.
 """
 
 from __future__ import annotations
@@ -27,7 +40,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -45,6 +58,8 @@ from pyomo_relu import PyomoReluError, certify, enumerate_cells, train
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.frank_wolfe import frank_wolfe
+from benchmarks.local_training import ITERATIONS, UNLIMITED, data_set, restarts
+from benchmarks.parallel_pricing import measure_pricing
 from examples.spiral import make_spiral
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -53,6 +68,8 @@ Data = tuple[Array, Array]
 #: Gap of the Frank-Wolfe rows, and the most steps they may take.
 THREE_DIGITS = 1e-3
 STEPS = 20_000
+#: Seconds of training without cells: data, beta, budget.
+LOCAL = (("wine", 1.0, 30.0), ("wine", 0.1, 30.0), ("cancer", 1.0, 60.0))
 GIBIBYTE = 2.0**30
 IRIS = Path(__file__).parents[1] / "examples" / "data" / "iris.csv"
 
@@ -79,6 +96,10 @@ class Measurement:
         Wall-clock and processor time.
     cells, decided : int
         Cells, and those that the certificate decided.
+    cones : int
+        Cones of the sphere that were bounded in place of cells.
+    complete : bool
+        Whether the certificate decided all there is.
     objective, gap : float
         Of the certificate.
     rounds : int
@@ -95,10 +116,12 @@ class Measurement:
 
     seconds: float
     cpu: float
-    cells: int
+    cells: int | None = None
     objective: float | None = None
     gap: float | None = None
     decided: int | None = None
+    cones: int = 0
+    complete: bool = True
     rounds: int | None = None
     active: int | None = None
     memory: float = np.nan
@@ -126,19 +149,22 @@ class Row:
     ----------
     run : callable
         Time limit (or None) to a measurement.
-    cells : int
-        Cells that there must be.
+    cells : int, optional
+        Cells that there must be, where they are enumerated.
     target : Target, optional
     against : str, optional
-        The row of the old path over the same instance.
+        The row whose time is compared.
+    rivals : tuple of str
+        Rows whose objectives must not be smaller.
     large : bool
         Whether it takes minutes and gigabytes.
     """
 
     run: Callable[[float | None], Measurement]
-    cells: int
+    cells: int | None = None
     target: Target | None = None
     against: str | None = None
+    rivals: tuple[str, ...] = ()
     large: bool = False
 
 
@@ -176,12 +202,20 @@ def training(
             objective=certificate.objective,
             gap=certificate.gap,
             decided=certificate.decided,
+            cones=certificate.cones,
+            complete=certificate.complete,
             rounds=len(result.history),
             active=result.history[-1].cells if result.history else 0,
             converged=result.converged,
         )
 
     return run
+
+
+def with_ones(data: Callable[[], Data]) -> Data:
+    """Return data whose samples have a one at their end."""
+    X, Y = data()
+    return np.column_stack([X, np.ones(len(X))]), Y
 
 
 def enumeration(data: Callable[[], Data]) -> Callable[[float | None], Measurement]:
@@ -219,10 +253,85 @@ def published(
             objective=certificate.objective,
             gap=certificate.gap,
             decided=certificate.decided,
+            complete=certificate.complete,
             rounds=len(result.history) - 1,
             active=result.network.n_neurons,
             converged=result.history[-1].objective <= target,
             note=f"{certificate.objective / best - 1.0:.1e} above the optimum",
+        )
+
+    return run
+
+
+def pricing(
+    data: Callable[[], Data], beta: float, kind: str, number: int
+) -> Callable[[float | None], Measurement]:
+    """Return a run of full pricing by workers, whose result is compared."""
+
+    def run(_: float | None) -> Measurement:
+        found = measure_pricing(*data(), beta, kind, number)
+        return Measurement(
+            seconds=found.seconds,
+            cpu=found.cpu,
+            cells=found.cells,
+            decided=found.bound.decided,
+            complete=found.bound.decided == found.cells,
+            note="the same, bit for bit" if number else "",
+        )
+
+    return run
+
+
+def without_cells(
+    data: Callable[[], Data], beta: float, seconds: float
+) -> Callable[[float | None], Measurement]:
+    """Return a run of `train` without cells, which need not converge."""
+
+    def run(time_limit: float | None) -> Measurement:
+        X, Y = data()
+        limit = min(seconds, np.inf if time_limit is None else time_limit)
+        clock = Clock()
+        result = train(X, Y, beta, method="local", time_limit=limit)
+        wall, cpu = clock.read()
+        certificate = result.certificate
+        share = certificate.lower_bound / certificate.objective
+        trivial = certificate.trivial_bound / certificate.objective
+        return Measurement(
+            seconds=wall,
+            cpu=cpu,
+            objective=certificate.objective,
+            gap=certificate.gap,
+            active=result.network.n_neurons,
+            converged=certificate.lower_bound > certificate.trivial_bound,
+            note=f"bound {share:.1%} of the objective, trivial {trivial:.1%}",
+        )
+
+    return run
+
+
+def random_starts(
+    data: Callable[[], Data], beta: float, seconds: float = np.inf
+) -> Callable[[float | None], Measurement]:
+    """Return a run of local training from random starts.
+
+    In given seconds for all together, or with 3,000 iterations for each.
+    """
+
+    def run(_: float | None) -> Measurement:
+        X, Y = data()
+        clock = Clock()
+        most = ITERATIONS if np.isinf(seconds) else UNLIMITED
+        found = restarts(X, Y, beta, iterations=most, seconds=seconds)
+        wall, cpu = clock.read()
+        steps = statistics.median_high([each.iterations for each in found])
+        worst = found[-1].objective
+        return Measurement(
+            seconds=wall,
+            cpu=cpu,
+            objective=found[0].objective,
+            rounds=steps,
+            active=found[0].first.shape[1],
+            note=f"best of {len(found)}; the worst {worst:.7f}",
         )
 
     return run
@@ -253,6 +362,11 @@ def rows() -> dict[str, Row]:
         Target(480.0, memory=6.0),
         large=True,
     )
+    for name, data in (
+        ("iris half, bias", partial(with_ones, partial(iris, 75))),
+        ("normal 40 x 5", partial(normal_data, 40, 5, 3)),
+    ):
+        table[name] = Row(training(data, 0.1, THREE_DIGITS), large=True)
     table["enumeration, normal 75 x 4"] = Row(
         enumeration(partial(normal_data, 75, 4, 1)), 135_200, Target(1.5)
     )
@@ -266,7 +380,34 @@ def rows() -> dict[str, Row]:
         name = f"spiral, beta {beta}, to 1e-3"
         table[name] = Row(training(make_spiral, beta, THREE_DIGITS), 114)
         table[f"{name}, Frank-Wolfe"] = Row(published(make_spiral, beta), 114)
+    table |= pricing_rows(partial(iris, 150), 1_075_028)
+    for data_name, beta, seconds in LOCAL:
+        table |= local_rows(data_name, beta, seconds)
     return table
+
+
+def pricing_rows(data: Callable[[], Data], cells: int) -> dict[str, Row]:
+    """Return the rows of pricing by workers; one worker is the old of two."""
+    table = {"pricing, here": Row(pricing(data, 0.1, "none", 0), cells, large=True)}
+    for kind, unit in (("dask", "Dask worker"), ("processes", "pool process")):
+        one, two = f"pricing, {unit}", f"pricing, {unit} x 2"
+        table[one] = Row(
+            pricing(data, 0.1, kind, 1), cells, against="pricing, here", large=True
+        )
+        table[two] = Row(pricing(data, 0.1, kind, 2), cells, against=one, large=True)
+    return table
+
+
+def local_rows(data_name: str, beta: float, seconds: float) -> dict[str, Row]:
+    """Return the rows of training without cells and of its rivals."""
+    name, data = f"{data_name}, beta {beta:g}", partial(data_set, data_name)
+    timed, long = f"{name}, random starts", f"{name}, 3,000 iterations"
+    new = without_cells(data, beta, seconds)
+    return {
+        name: Row(new, rivals=(timed, long), large=True),
+        timed: Row(random_starts(data, beta, seconds), large=True),
+        long: Row(random_starts(data, beta), large=True),
+    }
 
 
 def measure(name: str, time_limit: float | None) -> Measurement:
@@ -296,15 +437,42 @@ def measure_apart(
     return replace(chosen, memory=max(run.memory for run in runs))
 
 
-def verdict(row: Row, measured: Measurement) -> str:
-    """Return whether a target is met, or what is missing."""
-    if measured.cells != row.cells:
+def excess_over_rivals(
+    row: Row, measured: Measurement, others: Mapping[str, Measurement | str]
+) -> float:
+    """Return by which part the objective exceeds the best of the row's rivals."""
+    excess = 0.0
+    for name in row.rivals:
+        rival = others.get(name)
+        if not isinstance(rival, Measurement):
+            continue
+        if measured.objective is not None and rival.objective is not None:
+            excess = max(excess, measured.objective / rival.objective - 1.0)
+    return excess
+
+
+def verdict(
+    row: Row, measured: Measurement, others: Mapping[str, Measurement | str]
+) -> str:
+    """Return whether a target is met, or what is missing.
+
+    Parameters
+    ----------
+    row, measured
+        A row, and what it showed.
+    others : mapping of str to Measurement or str
+        What all rows showed, among them its rivals.
+    """
+    if row.cells is not None and measured.cells != row.cells:
         return f"not {row.cells:,} cells"
     missing = []
     if not measured.converged:
-        missing.append("gap")
-    if measured.decided is not None and measured.decided < measured.cells:
+        missing.append("bound" if row.rivals else "gap")
+    if not measured.complete:
         missing.append("cells")
+    excess = excess_over_rivals(row, measured, others)
+    if excess > 0.0:
+        missing.append(f"objective, by {excess:.2%}")
     if row.target is not None:
         if measured.seconds > row.target.seconds:
             missing.append("time")
@@ -313,8 +481,15 @@ def verdict(row: Row, measured: Measurement) -> str:
     if missing:
         said = "not met: " + ", ".join(missing)
     else:
-        said = "met" if row.target is not None else ""
+        said = "met" if row.target is not None or row.rivals else ""
     return "; ".join(part for part in (said, measured.note) if part)
+
+
+def cells_text(measured: Measurement) -> str:
+    """Return the number of cells, or of cones in their place."""
+    if measured.cones:
+        return f"{measured.cones:,} cones"
+    return f"{measured.cells:,}" if measured.cells else ""
 
 
 def print_table(
@@ -345,7 +520,7 @@ def print_table(
             ratio = f"{old.seconds / result.seconds:.2f}"
         printed.add_row(
             name,
-            f"{result.cells:,}",
+            cells_text(result),
             "" if result.objective is None else f"{result.objective:.7f}",
             "" if result.gap is None else f"{result.gap:.1e}",
             "" if result.decided is None else f"{result.decided:,}",
@@ -356,7 +531,7 @@ def print_table(
             ratio,
             f"{result.memory:.2f}",
             target,
-            verdict(row, result),
+            verdict(row, result, measured),
         )
     console.print(printed)
 
@@ -371,7 +546,7 @@ def main() -> None:
         metavar="NAME",
         help="only rows whose name starts so; may be given several times",
     )
-    parser.add_argument("--large", action="store_true", help="the million cells too")
+    parser.add_argument("--large", action="store_true", help="rows of minutes too")
     parser.add_argument("--repeat", type=int, default=1, help="fresh processes a row")
     parser.add_argument("--time-limit", type=float, help="seconds for each `train`")
     options = parser.parse_args()
