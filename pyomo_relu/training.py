@@ -28,6 +28,7 @@ from pyomo_relu.certificates import (
 from pyomo_relu.certificates.directions import best_ray_value
 from pyomo_relu.certificates.proofs import prefers_sphere
 from pyomo_relu.certificates.zero_network import check_cells, zero_network
+from pyomo_relu.deadline import Deadline
 from pyomo_relu.errors import (
     InputError,
     InputTypeError,
@@ -164,8 +165,10 @@ def train(
         improved together, and the bound is what can be proved without cells. It takes
         differentiable losses.
     time_limit : float, optional
-        Seconds. What ends first is looked at between two stages; the best network and
-        bound so far are returned.
+        Seconds from the call, after which the best network and bound so far are
+        returned. Solvers, descents and branch and bound end in time; what has begun of
+        the enumeration of cells and of a proof over them is finished, and where
+        nothing was proved yet the first proof may take a quarter more.
     max_rounds : int, optional
         Most solves of cell generation, for runs that can be repeated exactly.
     checkpoint : path, optional
@@ -255,6 +258,7 @@ def train_problem(
     check_options(gap, progress)
     check_cells(problem, cells)
     _check_budgets(method, time_limit, max_rounds)
+    deadline = Deadline(time_limit)
     kept = None if checkpoint is None else Checkpoint(checkpoint)
     report = progress or (lambda _: None)
     if problem.rank == 0:
@@ -270,11 +274,11 @@ def train_problem(
         return _train_locally(problem, gap, report, time_limit, max_rounds, start)
     run: _Run | Generation
     if method == "generation":
-        run = Generation(problem, cells, gap, report, time_limit, kept, executor)
+        run = Generation(problem, cells, gap, report, deadline, kept, executor)
         work = partial(generate, run, max_rounds=max_rounds)
     else:
         assert cells is not None
-        run = _Run(problem, cells, gap, report)
+        run = _Run(problem, cells, gap, report, deadline)
         work = partial(_solve_rounds, run)
     interrupted = False
     try:
@@ -291,12 +295,13 @@ def train_problem(
             raise
         interrupted = True
     except SolverError as error:
-        # A finer partition may be beyond the solver; what was proved stays proved.
-        if not run.has_result:
+        # A finer partition may be beyond the solver, or the time over; what was proved
+        # stays proved.
+        if not run.has_result and not deadline.is_over:
             raise
         logger.warning("training ends early: %s", error)
-    if isinstance(run, Generation) and run.certificate is None:
-        run.prove(None)
+    if run.certificate is None:
+        run.start(run.network or zero_network(problem), None)
     assert run.network is not None
     assert run.certificate is not None
     return TrainingResult(
@@ -459,13 +464,14 @@ def check_options(gap: Any, progress: Any) -> None:
 def _solve_rounds(run: _Run) -> None:
     """Solve ever finer programs until the gap is proved, or no longer falls."""
     model = run.round()
-    if run.gap > run.target and run.history[-1].status != _CONVERGED:
+    stuck = run.gap > run.target and run.history[-1].status != _CONVERGED
+    if stuck and not run.deadline.is_over:
         # Where narrow cells stop an interior point on one side of the duality, it
         # often gets through on the other.
         run.round(build=build_copositive)
     active: set[int] = set()
     for level in range(_MAX_LEVEL + 1):
-        if run.gap <= run.target or not run.cells.complete:
+        if run.gap <= run.target or not run.cells.complete or run.deadline.is_over:
             break
         before = run.gap
         active |= _active_cells(model)
@@ -493,13 +499,13 @@ class _Run:
         cells: Cells,
         target: float,
         report: Callable[[str], None],
+        deadline: Deadline,
     ) -> None:
         self.problem, self.cells, self.target = problem, cells, target
-        self.report = report
+        self.report, self.deadline = report, deadline
         self.network: ReLUNetwork | None = None
         self.certificate: Certificate | None = None
         self.history: list[TrainingRound] = []
-        self.begin = time.perf_counter()
 
     @property
     def gap(self) -> float:
@@ -536,6 +542,7 @@ class _Run:
             load_solutions=False,
             raise_exception_on_nonoptimal_result=False,
             accuracy=_ACCURACY,
+            time_limit=self.deadline.for_solver,
             # The other side of the duality is a better second try than a slow solver.
             fallback=False,
         )
@@ -565,7 +572,7 @@ class _Run:
                 network_objective=self.certificate.objective,
                 lower_bound=self.certificate.lower_bound,
                 gap=self.certificate.gap,
-                seconds=time.perf_counter() - self.begin,
+                seconds=self.deadline.elapsed,
             )
         )
         return model
@@ -592,7 +599,7 @@ class _Run:
             self.keep(better, duals)
             duals = []
             # Before the first descent a network has many neurons to no purpose.
-            if descents and self.gap <= self.target:
+            if (descents and self.gap <= self.target) or self.deadline.is_over:
                 break
 
     def keep(self, network: ReLUNetwork, duals: list[Array]) -> None:

@@ -143,6 +143,37 @@ def test_all_zero_samples_need_no_solver():
     assert result.converged
 
 
+@pytest.mark.parametrize("method", ["enumeration", "generation", "local"])
+@pytest.mark.parametrize("loss", ["squared", "absolute"])
+def test_out_of_time_there_is_a_network_and_a_valid_bound(method, loss):
+    X, Y = reference_data(1)
+    if method == "local" and loss == "absolute":
+        return
+    whole = train(X, Y, 0.2, loss=loss)
+    result = train(X, Y, 0.2, loss=loss, method=method, time_limit=1e-9)
+    certificate = result.certificate
+    assert certificate.lower_bound <= whole.certificate.objective * (1.0 + 1e-9)
+    assert certificate.objective >= whole.certificate.lower_bound
+    assert certificate.objective == pytest.approx(
+        result.network.objective(result.problem)
+    )
+    assert len(result.history) <= 1
+
+
+def test_a_solver_that_runs_out_of_time_leaves_the_zero_network(monkeypatch):
+    X, Y = reference_data(0)
+
+    def refuse(*_, **__):
+        raise SolverError("no point in time")
+
+    monkeypatch.setattr(training, "solve", refuse)
+    with pytest.raises(SolverError):
+        train(X, Y, 0.2, method="enumeration")
+    result = train(X, Y, 0.2, method="enumeration", time_limit=1e-9)
+    assert result.network.n_neurons == 0
+    assert 0.0 < result.certificate.lower_bound < result.certificate.objective
+
+
 @pytest.mark.parametrize("solves", [0, 1])
 def test_interruption_keeps_the_best_network(monkeypatch, solves):
     X, Y = reference_data(0)

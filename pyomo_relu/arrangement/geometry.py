@@ -50,7 +50,7 @@ def irredundant_rows(rows: FloatArray, interior: FloatArray) -> IntArray:
             if witness is None:
                 break
             fall = depth - rows @ witness
-            with np.errstate(divide="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore"):
                 time = np.where(fall > 0, depth / fall, np.inf)
             hit = int(time.argmin())
             if is_facet[hit]:  # only rounding can do that

@@ -232,7 +232,8 @@ def certify_by(
     Z, size = Z / norm, size * norm
     moved, longest = moved / size, longest * size
     spread = scaled.spread(scaled.with_anchors(Z))
-    proven = prove_rho(problem, spread, proof)
+    units = scaled.objective_scale / scaled.y_scale
+    proven = prove_rho(problem, spread, proof, scaled.beta * units / size)
     rho, trivial, reason = proven.value, proven.trivial, proven.reason
     complete = proven.complete
     if moved:
@@ -245,7 +246,6 @@ def certify_by(
             )
             complete = False
     lower, s = _best_bound(problem, Z, rho, moved, longest)
-    units = scaled.objective_scale / scaled.y_scale
     return Certificate(
         objective=objective,
         lower_bound=lower,

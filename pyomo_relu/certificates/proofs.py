@@ -74,7 +74,9 @@ class ProvenRho(NamedTuple):
     steepness: float = np.inf
 
 
-def prove_rho(problem: TrainingProblem, Z: Array, proof: Proof) -> ProvenRho:
+def prove_rho(
+    problem: TrainingProblem, Z: Array, proof: Proof, limit: float = np.inf
+) -> ProvenRho:
     """Bound rho from above, by norms at least.
 
     Parameters
@@ -85,6 +87,8 @@ def prove_rho(problem: TrainingProblem, Z: Array, proof: Proof) -> ProvenRho:
         A dual point in scaled units, a row for each row of the arrangement.
     proof : Proof
         What is to prove more than norms do.
+    limit : float
+        What rho should not exceed: a proof may care less for what is above.
     """
     scaled = problem.scaled
     x_norm = float(np.linalg.norm(scaled.X, 2)) if scaled.rank else 0.0
@@ -95,7 +99,7 @@ def prove_rho(problem: TrainingProblem, Z: Array, proof: Proof) -> ProvenRho:
     if scaled.rank == 0:
         proven = ProvenRho(trivial, True, 0, 0, 0, "every sample is zero")
     else:
-        proven = proof.prove(problem, Z)
+        proven = proof.prove(problem, Z, limit)
     return proven._replace(
         value=min(trivial, proven.value), trivial=trivial, steepness=steepness
     )
@@ -104,7 +108,7 @@ def prove_rho(problem: TrainingProblem, Z: Array, proof: Proof) -> ProvenRho:
 class Proof(Protocol):
     """What proves an upper bound on rho."""
 
-    def prove(self, problem: TrainingProblem, Z: Array) -> ProvenRho:
+    def prove(self, problem: TrainingProblem, Z: Array, limit: float) -> ProvenRho:
         """Bound rho.
 
         Parameters
@@ -113,6 +117,8 @@ class Proof(Protocol):
             The problem, of positive rank.
         Z : (N, c) array
             A dual point in scaled units, a row for each row of the arrangement.
+        limit : float
+            What rho should not exceed.
         """
         ...
 
@@ -133,13 +139,13 @@ class CellProof:
     ) -> None:
         self.cells, self.executor = cells, executor
 
-    def prove(self, problem: TrainingProblem, Z: Array) -> ProvenRho:
+    def prove(self, problem: TrainingProblem, Z: Array, limit: float) -> ProvenRho:
         """Bound rho by the cheapest of what proves it: see :class:`Proof`."""
         cells, bounds, reason, retry = self.cells, [], "", True
         if cells is not None and not cells.complete:
             cells = None
         if cells is None and prefers_sphere(problem):
-            sphere = SphereProof().prove(problem, Z)
+            sphere = SphereProof().prove(problem, Z, np.inf)
             if sphere.complete:
                 return sphere
         try:
@@ -217,7 +223,11 @@ class SphereProof:
         self.last: SphereBound | None = None
 
     def prove(
-        self, problem: TrainingProblem, Z: Array, upper: float = np.inf
+        self,
+        problem: TrainingProblem,
+        Z: Array,
+        limit: float,
+        upper: float = np.inf,
     ) -> ProvenRho:
         """Bound rho: see :class:`Proof`; `upper` is a bound that is proved already."""
         scaled = problem.scaled
@@ -226,6 +236,7 @@ class SphereProof:
             Z,
             scaled.activation,
             upper=upper,
+            limit=limit,
             tolerance=self.tolerance,
             max_cones=self.max_cones,
             stop=self.stop,
@@ -235,7 +246,7 @@ class SphereProof:
         left = f", {found.open:,} left open" if found.open else ""
         return ProvenRho(
             value=found.value,
-            complete=found.complete and self.tolerance <= DECIDED,
+            complete=found.complete and found.closeness <= DECIDED,
             cells=0,
             decided=0,
             cones=found.cones,
@@ -271,5 +282,5 @@ def _without_cells(problem: TrainingProblem, Z: Array) -> ProvenRho:
     semidefinite = ProvenRho(relaxed.value, False, 0, 0, 0, reason)
     if scaled.rank > _SPHERE_RANK:
         return semidefinite
-    sphere = SphereProof().prove(problem, Z, relaxed.value)
+    sphere = SphereProof().prove(problem, Z, np.inf, relaxed.value)
     return sphere if sphere.value < relaxed.value else semidefinite

@@ -52,6 +52,8 @@ _EPS = float(np.finfo(float).eps)
 _CHUNK_FLOATS = 2_000_000
 #: Cones that one round splits: this part of the open ones, between these numbers.
 _PART, _FEWEST, _MOST = 4, 256, 16_384
+#: Where the limit is clearly exceeded, bounds need be no closer than a part of that.
+_CLEARLY, _PART_OF_EXCESS = 1e-5, 1.0 / 3.0
 #: Cross polytopes have 2^r cones.
 _LARGEST_RANK = 16
 #: A cone of at most `_FEW` undecided samples is split where one changes its sign, if
@@ -94,6 +96,8 @@ class SphereBound:
         How many were bounded.
     open : int
         How many were left above what was asked for; 0 if the search is complete.
+    closeness : float
+        How close to the largest attained value bounds had to be, relatively.
     """
 
     value: float
@@ -103,6 +107,7 @@ class SphereBound:
     values: Array = field(repr=False)
     cones: int
     open: int
+    closeness: float
 
     @property
     def complete(self) -> bool:
@@ -120,6 +125,7 @@ def sphere_bound(
     max_cones: int = 1_000_000,
     perturbation: float = 0.0,
     upper: float = math.inf,
+    limit: float = math.inf,
     stop: Callable[[], bool] | None = None,
 ) -> SphereBound:
     r"""Bound rho from above and below by branch and bound.
@@ -145,6 +151,9 @@ def sphere_bound(
         Spectral norm of a change of `X` that the upper bound must allow for.
     upper : float
         An upper bound on rho that is proved already, `perturbation` included.
+    limit : float
+        What rho should not exceed. Where it does, bounds need be no closer to the
+        largest attained value than a third of the excess.
     stop : callable, optional
         Asked before every round whether to end with what is proved until then.
 
@@ -173,8 +182,9 @@ def sphere_bound(
     ):
         if not 0.0 <= number < math.inf:
             raise InputError(f"{name} must be finite and zero or more; got {number!r}.")
-    if not upper >= 0.0:
-        raise InputError(f"upper must be zero or more; got {upper!r}.")
+    for name, number in (("upper", upper), ("limit", limit)):
+        if not number >= 0.0:
+            raise InputError(f"{name} must be zero or more; got {number!r}.")
     search = _Search(X, Z, activation)
     if search.rank > _LARGEST_RANK:
         raise InputError(
@@ -183,7 +193,7 @@ def sphere_bound(
         )
     steepest = max(activation.lipschitz, abs(activation.step))
     margin = search.margin + steepest * search.dual_norm * perturbation
-    search.run(max(target - margin, 0.0), tolerance, int(max_cones), stop)
+    search.run(max(target - margin, 0.0), tolerance, limit, int(max_cones), stop)
     directions = search.found @ search.right.T
     if not len(directions):
         directions = np.eye(X.shape[1])[:1]
@@ -198,6 +208,7 @@ def sphere_bound(
         values=values[order],
         cones=search.count,
         open=len(search.bounds),
+        closeness=search.closeness,
     )
 
 
@@ -241,7 +252,7 @@ class _Search:
         self.z_squares = np.einsum("kc,kc->k", Z, Z)
         self.attained = 0.0
         self.found, self.found_values = np.empty((0, self.rank)), np.empty(0)
-        self.count, self.upper = 0, 0.0
+        self.count, self.upper, self.closeness = 0, 0.0, 0.0
         self.cones = np.empty((0, self.rank, self.rank))
         self.bounds = np.empty(0)
         self.star_above = np.empty((n, 0), dtype=np.float32)
@@ -252,6 +263,7 @@ class _Search:
         self,
         target: float,
         tolerance: float,
+        limit: float,
         max_cones: int,
         stop: Callable[[], bool] | None,
     ) -> None:
@@ -267,7 +279,11 @@ class _Search:
             if self.count > star_count and len(self.bounds):
                 self._decide_cones((self.count - star_count) // _CONES_A_STAR)
                 star_count = self.count
-            floor = max(target, self.attained * (1.0 + tolerance))
+            self.closeness = tolerance
+            if self.attained > limit * (1.0 + _CLEARLY):
+                excess = 1.0 - limit / self.attained
+                self.closeness = max(tolerance, _PART_OF_EXCESS * excess)
+            floor = max(target, self.attained * (1.0 + self.closeness))
             low = self.bounds <= floor
             if low.any():
                 self.upper = max(self.upper, float(self.bounds[low].max()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pyomo_relu.arrangement import Cells
 from pyomo_relu.certificates import Certificate, beta_max
 from pyomo_relu.certificates.rho import DECIDED
 from pyomo_relu.certificates.zero_network import zero_network
+from pyomo_relu.deadline import Deadline
 from pyomo_relu.generation.checkpoint import Checkpoint
 from pyomo_relu.generation.full_pricing import (
     CellPricing,
@@ -47,6 +47,9 @@ _STARTS = 512
 _EMPTY = 1e-7
 _FIRST_DROP = 1
 _MAX_ROUNDS = 200
+#: How much longer than its time a run may take for its first proof: relative to that,
+#: and seconds at least.
+_GRACE, _LEAST_GRACE = 0.25, 5.0
 #: Gaps that ask for exact bounds on rho, and what part of larger ones rho may have.
 _FINE, _SHARE_OF_GAP = 1e-5, 0.1
 
@@ -69,7 +72,7 @@ class Generation:
         cells: Cells | None,
         target: float,
         report: Callable[[str], None],
-        time_limit: float | None = None,
+        deadline: Deadline | None = None,
         checkpoint: Checkpoint | None = None,
         executor: Executor | None = None,
     ) -> None:
@@ -79,14 +82,13 @@ class Generation:
         self.pricing: FullPricing
         if cells is None:
             tolerance = DECIDED if target <= _FINE else _SHARE_OF_GAP * target
-            self.pricing = SpherePricing(problem, tolerance, self.out_of_time)
+            self.pricing = SpherePricing(problem, tolerance, self._may_stop)
         else:
             self.pricing = CellPricing(problem, cells, executor)
         self.network: ReLUNetwork = zero_network(problem)
         self.certificate: Certificate | None = None
         self.history: list[TrainingRound] = []
-        self.begin = time.perf_counter()
-        self.time_limit = time_limit
+        self.deadline = deadline or Deadline()
         scaled = problem.scaled
         #: From a dual point in the user's units to a scaled one.
         self.units = scaled.y_scale / scaled.objective_scale
@@ -111,11 +113,14 @@ class Generation:
         """Objective of the best network."""
         return self.network.objective(self.problem)
 
-    def out_of_time(self) -> bool:
-        """Whether the time limit is over."""
-        if self.time_limit is None:
+    def _may_stop(self) -> bool:
+        """Whether a proof may end early: in time, but for the first one."""
+        if not self.deadline.is_over:
             return False
-        return time.perf_counter() - self.begin > self.time_limit
+        assert self.deadline.seconds is not None
+        grace = max(_GRACE * self.deadline.seconds, _LEAST_GRACE)
+        late = self.deadline.elapsed > self.deadline.seconds + grace
+        return self.certificate is not None or late
 
     def start(self, network: ReLUNetwork, dual: Array | None) -> None:
         """Begin with a network, and perhaps a dual point, from elsewhere."""
@@ -195,7 +200,7 @@ def generate(run: Generation, *, max_rounds: int | None = None) -> None:
         if not fresh or (number and len(fresh) < _WORTHWHILE * run.width):
             run.report(f"round {number + 1}: pricing {run.pricing}")
             priced = run.prove(Z / run.units)
-            if run.gap <= run.target or run.out_of_time():
+            if run.gap <= run.target or run.deadline.is_over:
                 break
             full = run.pricing.violated(Z, floor)
             more = full.directions[diverse(full, run.width)]
@@ -204,7 +209,7 @@ def generate(run: Generation, *, max_rounds: int | None = None) -> None:
                 break
         run.program.add(fresh)
         run.report(f"round {number + 1}: solving over {len(run.program.pieces)} cells")
-        answer = run.program.solve()
+        answer = run.program.solve(run.deadline.for_solver)
         Z = answer.Z
         network = run.pieces.network(run.program, answer)
         run.keep(network)
@@ -215,7 +220,7 @@ def generate(run: Generation, *, max_rounds: int | None = None) -> None:
             _drop_empty(run.program, answer)
         if run.checkpoint is not None:
             run.checkpoint.save(run, Z, active, number + 1)
-        if run.out_of_time():
+        if run.deadline.is_over:
             break
     _finish(run, Z)
 
@@ -231,7 +236,7 @@ def _row(run: Generation, answer: MasterSolution, priced: int) -> TrainingRound:
         network_objective=run.objective,
         lower_bound=0.0 if certificate is None else certificate.lower_bound,
         gap=run.gap,
-        seconds=time.perf_counter() - run.begin,
+        seconds=run.deadline.elapsed,
         priced=priced,
     )
 
@@ -247,7 +252,7 @@ def _finish(run: Generation, Z: Array) -> None:
     """Improve the network until the gap is proved."""
     if run.certificate is None:
         run.prove(Z / run.units)
-    if run.gap <= run.target:
+    if run.gap <= run.target or run.deadline.is_over:
         return
     run.report("improving the network")
     problem = run.problem
@@ -258,5 +263,5 @@ def _finish(run: Generation, Z: Array) -> None:
         run.keep(better)
         if run.gap > run.target:
             run.prove(None)
-        if run.gap <= run.target or run.out_of_time():
+        if run.gap <= run.target or run.deadline.is_over:
             break

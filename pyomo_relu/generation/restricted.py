@@ -192,8 +192,13 @@ class RestrictedProgram:
             del self.pieces[key], self._matrices[key]
             del self.model.piece[self._numbers.pop(key)]
 
-    def solve(self) -> MasterSolution:
+    def solve(self, time_limit: float | None = None) -> MasterSolution:
         """Solve the program as it is.
+
+        Parameters
+        ----------
+        time_limit : float, optional
+            Seconds, after which the point reached is returned.
 
         Raises
         ------
@@ -206,6 +211,7 @@ class RestrictedProgram:
             self.model,
             accuracy="tight",
             fallback=False,
+            time_limit=time_limit,
             load_solutions=False,
             raise_exception_on_nonoptimal_result=False,
         )

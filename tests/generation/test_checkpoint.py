@@ -101,7 +101,7 @@ def test_an_interrupted_round_is_not_in_the_file(tmp_path, monkeypatch):
     original = RestrictedProgram.solve
     solves = []
 
-    def interrupted(self):
+    def interrupted(self, time_limit=None):
         solves.append(1)
         if len(solves) == 3:
             raise KeyboardInterrupt

@@ -30,6 +30,13 @@ def test_both_prove_the_same(seed, rank):
     network = zero_network(problem)
     cells = enumerate_cells(problem)
     over_cells, over_sphere = CellPricing(problem, cells), SpherePricing(problem, 2e-9)
+    # A point that is far from feasible is bounded as well as that asks for.
+    rough, _ = over_sphere.prove(network, 100.0 * dual)
+    rho = over_cells.prove(network, dual)[0].rho
+    assert 100.0 * rho <= rough.rho * (1.0 + 1e-9)
+    assert rough.rho <= 100.0 * rho * 4.0 / 3.0
+    # One that is just feasible exactly.
+    dual *= problem.beta / rho
     expected, count = over_cells.prove(network, dual)
     found, cones = over_sphere.prove(network, dual)
     assert count == len(cells)

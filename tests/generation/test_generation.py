@@ -144,7 +144,7 @@ def test_an_interruption_keeps_the_best(monkeypatch, rounds):
     solves = []
     original = RestrictedProgram.solve
 
-    def interrupted(self):
+    def interrupted(self, time_limit=None):
         if len(solves) == rounds:
             raise KeyboardInterrupt
         solves.append(1)
