@@ -26,7 +26,7 @@ from pyomo_relu.certificates import (
     covering_cells,
 )
 from pyomo_relu.certificates.directions import best_ray_value
-from pyomo_relu.certificates.proofs import prefers_sphere
+from pyomo_relu.certificates.proofs import may_be_more_cells
 from pyomo_relu.certificates.zero_network import check_cells, zero_network
 from pyomo_relu.deadline import Deadline
 from pyomo_relu.errors import (
@@ -312,6 +312,11 @@ def train_problem(
         converged=run.gap <= gap,
         interrupted=interrupted,
     )
+
+
+def prefers_sphere(problem: TrainingProblem) -> bool:
+    """Whether cells are too many to be enumerated, and the rank low enough without."""
+    return may_be_more_cells(problem, MOST_CELLS)
 
 
 def _method_and_cells(

@@ -31,14 +31,14 @@ __all__ = [
     "Proof",
     "ProvenRho",
     "SphereProof",
-    "prefers_sphere",
+    "may_be_more_cells",
     "prove_rho",
 ]
 
-#: Up to this rank branch and bound over the sphere is tried where the cells may be more
-#: than this, with so many cones.
+#: Up to this rank branch and bound over the sphere is tried, with so many cones: before
+#: enumeration, where there may be so many cells.
 _SPHERE_RANK = 7
-_MANY_CELLS = 200_000
+_MANY_CELLS = 500_000
 _SPHERE_CONES = 300_000
 
 
@@ -144,7 +144,7 @@ class CellProof:
         cells, bounds, reason, retry = self.cells, [], "", True
         if cells is not None and not cells.complete:
             cells = None
-        if cells is None and prefers_sphere(problem):
+        if cells is None and may_be_more_cells(problem, _MANY_CELLS):
             sphere = SphereProof().prove(problem, Z, np.inf)
             if sphere.complete:
                 return sphere
@@ -254,18 +254,20 @@ class SphereProof:
         )
 
 
-def prefers_sphere(problem: TrainingProblem) -> bool:
-    """Whether branch and bound may prove in seconds what enumeration would not.
+def may_be_more_cells(problem: TrainingProblem, than: int) -> bool:
+    """Whether the rank is low enough for branch and bound, and the cells may be many.
 
     Parameters
     ----------
     problem : TrainingProblem
         The problem.
+    than : int
+        How many cells are few.
     """
     rank, rows = problem.rank, len(problem.rows)
     if not 1 < rank <= _SPHERE_RANK:
         return False
-    return count_cells_general_position(rows, rank) > _MANY_CELLS
+    return count_cells_general_position(rows, rank) > than
 
 
 def _without_cells(problem: TrainingProblem, Z: Array) -> ProvenRho:
