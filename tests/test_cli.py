@@ -20,7 +20,9 @@ from pyomo_relu import (
     certify,
     solver_table,
     train,
+    training,
 )
+from pyomo_relu.cli.train import Progress
 from pyomo_relu.tiers import tier_table, tier_table_markdown
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
@@ -329,7 +331,7 @@ def test_an_unknown_column_of_many_is_a_short_line(run, tmp_path):
 def test_too_many_cells_are_advised_in_options(run):
     iris = DATA / "iris.csv"
     arguments = ("train", iris, "--labels", "species", "--beta", "0.1", "--bias")
-    done = run(*arguments)
+    done = run(*arguments, "--method", "enumeration")
     assert done.returncode == 2
     # 2 (C(148, 0) + C(148, 1) + C(148, 2) + C(148, 3) + C(148, 4))
     assert "39,462,056 cells" in done.stderr
@@ -378,6 +380,55 @@ def test_an_unproved_gap_is_an_exit_status(run, table, tmp_path):
     assert done.returncode == 3
     assert "NOT proved" in done.stdout
     assert json.loads(out.read_text())["format"] == "pyomo_relu.ReLUNetwork"
+
+
+def test_rounds_checkpoints_and_processes(run, tmp_path):
+    rng = np.random.default_rng(0)
+    columns = [*(f"x{i}" for i in range(3)), "y", "z"]
+    path, kept = tmp_path / "data.csv", tmp_path / "run.npz"
+    pd.DataFrame(rng.normal(size=(20, 5)), columns=columns).to_csv(path, index=False)
+    job = ("train", path, "--targets", "y,z", "--beta", "0.2", "--checkpoint", kept)
+    short = run(*job, "--max-rounds", "2")
+    assert short.returncode == 3, short.stderr
+    assert kept.exists()
+    done = run_process(*job, "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    # What is not a terminal gets no progress.
+    assert done.stderr == ""
+    assert "(proved)" in done.stdout
+    other = run(*job[:-2], "--method", "generation")
+
+    def objective(text):
+        return float(re.search(r"network objective\D+([\d.]+)", text).group(1))
+
+    assert objective(done.stdout) == pytest.approx(objective(other.stdout), rel=2e-6)
+    assert objective(short.stdout) > objective(done.stdout)
+    refused = run(*job, "--method", "local")
+    assert refused.returncode == 2
+    assert "checkpoint" in refused.stderr
+
+
+def test_progress_keeps_the_numbers_of_the_last_round():
+    shown = []
+    progress = Progress(shown.append)
+    progress("enumerating cells")
+    progress("round 1: network 2, bound 1, gap 0.5")
+    progress("round 2: pricing")
+    assert shown == [
+        "enumerating cells",
+        "round 1: network 2, bound 1, gap 0.5",
+        "round 1: network 2, bound 1, gap 0.5\n  round 2: pricing",
+    ]
+
+
+def test_cells_that_were_not_enumerated_are_not_counted(run, table, monkeypatch):
+    monkeypatch.setattr(training, "MOST_CELLS", 0)
+    done = run(
+        *("train", table, "--targets", "y", "--features", "a,b", "--beta", "0.1"),
+        *("--method", "generation"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "all: the sphere is covered" in done.stdout
 
 
 def test_version_and_help(run):

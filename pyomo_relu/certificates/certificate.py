@@ -85,18 +85,21 @@ class Certificate:
             return 0.0
         return difference / abs(self.objective)
 
-    def __str__(self) -> str:
+    @property
+    def coverage(self) -> str:
+        """How many cells were decided, in words."""
         if self.cells:
-            decided = f"{self.decided} of {self.cells}"
-        elif self.complete and self.cones:
-            decided = "all: the sphere is covered"
-        else:
-            decided = "none: not enumerated"
+            return f"{self.decided} of {self.cells}"
+        if self.complete and self.cones:
+            return "all: the sphere is covered"
+        return "none: not enumerated"
+
+    def __str__(self) -> str:
         lines = [
             f"objective       {self.objective:.10g}",
             f"lower bound     {self.lower_bound:.10g}  ({self.reason})",
             f"relative gap    {self.gap:.1e}",
-            f"cells decided   {decided}",
+            f"cells decided   {self.coverage}",
         ]
         if not self.complete:
             lines.append(f"trivial bound   {self.trivial_bound:.10g}")

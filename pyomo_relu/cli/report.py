@@ -45,7 +45,7 @@ def print_network(
         ("network objective", f"{certificate.objective:.10g}"),
         ("proven lower bound", f"{certificate.lower_bound:.10g}"),
         ("relative gap", f"{certificate.gap:.1e}"),
-        ("cells decided", f"{certificate.decided} of {certificate.cells}"),
+        ("cells decided", certificate.coverage),
         *rows,
     ]:
         table.add_row(quantity, value)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from pyomo_relu.errors import InputError, TooManyCellsError
 from pyomo_relu.files import check_writable
 from pyomo_relu.training import METHODS, train
 
-__all__ = ["train_command"]
+__all__ = ["Progress", "train_command"]
 
 
 @click.command("train")
@@ -41,6 +45,23 @@ __all__ = ["train_command"]
     help="Seconds, after which the best network so far is certified.",
 )
 @click.option(
+    "--max-rounds",
+    type=click.IntRange(min=1),
+    help="Most rounds of cell generation, for runs that can be repeated exactly.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False),
+    help="File that cell generation keeps its state in; a run goes on from there.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that price the cells.",
+)
+@click.option(
     "--out", type=click.Path(), help="Where to write the network, .json or .npz."
 )
 def train_command(
@@ -48,6 +69,9 @@ def train_command(
     gap: float,
     method: str,
     time_limit: float | None,
+    max_rounds: int | None,
+    checkpoint: str | None,
+    jobs: int,
     out: str | None,
     **options: Any,
 ) -> None:
@@ -60,7 +84,7 @@ def train_command(
         check_network_path(out)
     table = read_training_data(data, **options)
     # Standard output is for the result; progress is for a person at a terminal.
-    with Console(stderr=True).status("reading") as status:
+    with Console(stderr=True).status("reading") as status, _workers(jobs) as executor:
         try:
             result = train(
                 table.X,
@@ -69,7 +93,10 @@ def train_command(
                 gap=gap,
                 method=method,
                 time_limit=time_limit,
-                progress=status.update,
+                max_rounds=max_rounds,
+                checkpoint=checkpoint,
+                executor=executor,
+                progress=Progress(status.update),
             )
         except TooManyCellsError as error:
             # Its advice is for Python: keep what it counted.
@@ -94,6 +121,37 @@ def train_command(
             err=True,
         )
         sys.exit(3)
+
+
+class Progress:
+    """Shows what is being done, below the numbers of the last round.
+
+    Parameters
+    ----------
+    show : callable
+        Takes the text.
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show, self._numbers = show, ""
+
+    def __call__(self, text: str) -> None:
+        """Show a line of `train`'s progress."""
+        if ": network " in text:
+            self._numbers = text
+        elif self._numbers:
+            text = f"{self._numbers}\n  {text}"
+        self._show(text)
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[Executor | None]:
+    """Give the processes that price cells, none for one job."""
+    if jobs == 1:
+        yield None
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
+        yield executor
 
 
 def check_network_path(out: str) -> None:
