@@ -26,6 +26,9 @@ __all__ = ["CellSource", "EnumeratedCells", "LocatedCells"]
 
 IntArray = NDArray[np.int64]
 
+#: Cosines below this are rounding: a turn of the coordinates may change their sign.
+_CLEARANCE = 1e-12
+
 
 class CellSource(Protocol):
     """Cells under numbers, by the points that are in them; reduced coordinates.
@@ -46,7 +49,7 @@ class CellSource(Protocol):
         ...
 
     def find(self, points: FloatArray) -> IntArray:
-        """Return the cells of points (m, r), -1 for one that is on a hyperplane."""
+        """Return the cells of points (m, r), -1 where there is none."""
         ...
 
     def rays(self, cell: int) -> FloatArray:
@@ -149,19 +152,23 @@ class LocatedCells:
         return len(self._cells)
 
     def find(self, points: FloatArray) -> IntArray:
-        """Return the cells of points (m, r), -1 for one that is on a hyperplane."""
+        """Return the cells of points (m, r), -1 for one that is on a hyperplane.
+
+        That is, up to rounding.
+        """
         heights = points @ self.normals.T
-        clear = (heights != 0.0).all(axis=1)
+        sizes = np.linalg.norm(points, axis=1, keepdims=True)
+        clear = (np.abs(heights) > _CLEARANCE * sizes).all(axis=1)
         signs = np.packbits(heights > 0.0, axis=1)
         found = np.full(len(points), -1, dtype=np.int64)
         for i in np.flatnonzero(clear).tolist():
             key = signs[i].tobytes()
             if key not in self._numbers:
-                point = points[i] / np.linalg.norm(points[i])
-                self._numbers[key] = len(self._cells)
+                point = points[[i]] / sizes[i]
                 self._cells.append(
-                    cells_at(self._classes, signs[[i]], point[None], self._tolerance)
+                    cells_at(self._classes, signs[[i]], point, self._tolerance)
                 )
+                self._numbers[key] = len(self._cells) - 1
             found[i] = self._numbers[key]
         return found
 

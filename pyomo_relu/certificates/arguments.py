@@ -13,7 +13,18 @@ from pyomo_relu.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-__all__ = ["read_dual_point"]
+__all__ = ["power_of_two", "read_dual_point"]
+
+
+def power_of_two(size: float) -> float:
+    """Return a power of two next to a size, 1 for zero.
+
+    Parameters
+    ----------
+    size : float
+        Finite, zero or more.
+    """
+    return float(2.0 ** min(np.ceil(np.log2(size)), 1023.0)) if size > 0.0 else 1.0
 
 
 def read_dual_point(

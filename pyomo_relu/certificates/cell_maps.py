@@ -381,7 +381,10 @@ def ray_bound(context: CellMaps, best: Array, error: float) -> Array:
     shortest -= 8.0 * len(rotation) * np.finfo(float).eps
     if shortest <= 0.0:
         return np.full(len(block), np.inf)
-    return (best + error) * block.spread / shortest
+    bound = np.full(len(block), np.inf)
+    known = np.isfinite(block.spread)
+    bound[known] = (best[known] + error) * block.spread[known] / shortest
+    return bound
 
 
 def spectral_bound(J: Array) -> Array:

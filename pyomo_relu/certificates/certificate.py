@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 
 from pyomo_relu.arrangement import Cells
 from pyomo_relu.arrays import as_matrix
+from pyomo_relu.certificates.arguments import power_of_two
 from pyomo_relu.certificates.dual_point import solve_for_dual
 from pyomo_relu.certificates.linear_term import (
     make_orthogonal,
@@ -262,11 +263,6 @@ def certify_by(
         cones=proven.cones,
         reason=reason,
     )
-
-
-def power_of_two(size: float) -> float:
-    """Return a power of two next to a size, 1 for zero."""
-    return float(2.0 ** min(np.ceil(np.log2(size)), 1023.0)) if size > 0.0 else 1.0
 
 
 def _best_bound(

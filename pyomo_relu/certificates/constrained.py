@@ -31,7 +31,8 @@ from pyomo.contrib.solver.common.util import NoDualsError, NoSolutionError
 from scipy.optimize import minimize_scalar
 
 from pyomo_relu.arrangement import Cells
-from pyomo_relu.certificates.certificate import Certificate, power_of_two
+from pyomo_relu.certificates.arguments import power_of_two
+from pyomo_relu.certificates.certificate import Certificate
 from pyomo_relu.certificates.proofs import CellProof, ProvenRho, prove_rho
 from pyomo_relu.errors import InputError, InputTypeError, UnprovableModelError
 from pyomo_relu.network import ReLUNetwork

@@ -37,8 +37,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pyomo_relu.activations import Activation
-from pyomo_relu.certificates.arguments import read_dual_point
-from pyomo_relu.certificates.stars import Star, star_at, star_bound
+from pyomo_relu.certificates.arguments import power_of_two, read_dual_point
+from pyomo_relu.certificates.stars import INDEPENDENT, Star, star_at, star_bound
 from pyomo_relu.errors import InputError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -185,15 +185,23 @@ def sphere_bound(
     for name, number in (("upper", upper), ("limit", limit)):
         if not number >= 0.0:
             raise InputError(f"{name} must be zero or more; got {number!r}.")
+    # Powers of two: squares must neither vanish nor overflow.
+    x_size = power_of_two(float(np.abs(X).max(initial=0.0)))
+    z_size = power_of_two(float(np.abs(Z).max(initial=0.0)))
+    X, Z = X / x_size, Z / z_size
     search = _Search(X, Z, activation)
     if search.rank > _LARGEST_RANK:
         raise InputError(
             f"branch and bound over the sphere is for ranks up to {_LARGEST_RANK}; got "
             f"rank {search.rank}. Use semidefinite_bound."
         )
-    steepest = max(activation.lipschitz, abs(activation.step))
-    margin = search.margin + steepest * search.dual_norm * perturbation
-    search.run(max(target - margin, 0.0), tolerance, limit, int(max_cones), stop)
+    margin = search.margin + search.steepest * search.dual_norm * (
+        perturbation / x_size
+    )
+    size = x_size * z_size
+    search.run(
+        max(target / size - margin, 0.0), tolerance, limit / size, int(max_cones), stop
+    )
     directions = search.found @ search.right.T
     if not len(directions):
         directions = np.eye(X.shape[1])[:1]
@@ -201,11 +209,11 @@ def sphere_bound(
     values = np.linalg.norm(activation(directions @ X.T) @ Z, axis=1)
     order = np.argsort(-values, kind="stable")
     return SphereBound(
-        value=min(max(search.upper, search.attained) + margin, upper),
-        attained=float(values[order[0]]),
+        value=min((max(search.upper, search.attained) + margin) * size, upper),
+        attained=float(values[order[0]]) * size,
         direction=directions[order[0]],
         directions=directions[order],
-        values=values[order],
+        values=values[order] * size,
         cones=search.count,
         open=len(search.bounds),
         closeness=search.closeness,
@@ -233,7 +241,7 @@ class _Search:
         self.weights = weights / max(float(weights.sum()), 1e-300)
         self.Z = Z
         n, c = Z.shape
-        z_size = float(np.linalg.norm(Z))
+        z_norm = float(np.linalg.norm(Z))
         self.dual_norm = float(np.linalg.norm(Z, 2)) * (1.0 + 8.0 * max(n, c) * _EPS)
         x_norm = float(singular[0]) if len(singular) else 0.0
         self.norms = activation.lipschitz * self.dual_norm * x_norm * (1.0 + 1e-12)
@@ -246,7 +254,7 @@ class _Search:
             * _EPS
             * (n + X.shape[1] * (c + 4) + 64)
             * float(np.linalg.norm(X))
-            * z_size
+            * z_norm
         )
         self.products = np.einsum("kr,kc->krc", self.X, Z).reshape(n, -1)
         self.z_squares = np.einsum("kc,kc->k", Z, Z)
@@ -331,7 +339,7 @@ class _Search:
         length = np.linalg.norm(centre, axis=1, keepdims=True)
         axis = np.where(length > 0.0, centre / np.where(length > 0.0, length, 1.0), 0.0)
         along = axis @ self.Z.T
-        across = np.sqrt(np.maximum(self.z_squares - along**2, 0.0))
+        across = self._across(axis, along)
         along = step * along
         on_axis = np.einsum("pjc,pc->pj", V, axis)
         V_across = V - on_axis[:, :, None] * axis[:, None, :]
@@ -380,6 +388,19 @@ class _Search:
                 bound[high] = np.minimum(bound[high], within)
         return bound
 
+    def _across(self, axis: Array, along: Array) -> Array:
+        """Return the norms of the parts (P, n) of the z_k that are off unit axes."""
+        squares = self.z_squares - along**2
+        across = np.sqrt(np.maximum(squares, 0.0))
+        # Where these cancel, the difference of vectors does not.
+        cones, samples = np.nonzero(squares <= 1e-6 * self.z_squares)
+        size = max(1, _CHUNK_FLOATS // self.Z.shape[1])
+        for start in range(0, len(cones), size):
+            p, k = cones[start : start + size], samples[start : start + size]
+            rest = self.Z[k] - along[p, k, None] * axis[p]
+            across[p, k] = np.linalg.norm(rest, axis=1)
+        return across
+
     def _star_bound(self, above: Bools, below: Bools) -> Array:
         """Return the least bound of the stars that cones are in, inf without one."""
         least = np.full(len(above), np.inf)
@@ -408,7 +429,9 @@ class _Search:
         )
         self.star_above = np.column_stack([self.star_above, star.above])
         self.star_below = np.column_stack([self.star_below, star.below])
-        self.star_bounds = np.append(self.star_bounds, bound)
+        # A cone that is in a star up to rounding is as little outside of each face.
+        outside = self.norms * _TINY / INDEPENDENT
+        self.star_bounds = np.append(self.star_bounds, bound + outside)
         self._ascend(direction[None], 1)
 
     def _decide_cones(self, count: int) -> None:

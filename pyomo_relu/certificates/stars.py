@@ -27,21 +27,23 @@ from pyomo_relu.activations import Activation
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
-__all__ = ["Star", "star_at", "star_bound"]
+__all__ = ["INDEPENDENT", "Star", "star_at", "star_bound"]
 
 #: Samples whose sign is left open: those of the smallest cosines, below this.
 _OPEN, _NEAR = 5, 0.02
-#: Constraints of a cell that are looked at: those nearest to the direction.
+#: Constraints of a cell that are looked at: the open ones, and those nearest to the
+#: direction.
 _CONSTRAINTS = 10
 #: How many are added where the bound is attained beyond them, and how often they are
 #: looked at in all.
 _ADDED, _ATTEMPTS = 4, 3
 #: Faces of one size that are looked at, of all cells together.
 _MOST_FACES = 20_000
-#: As in `faces`: off a facet, independent, dependent, separated.
-_OFF = 1e-9
-_DEPENDENT, _INDEPENDENT = 1e-12, 1e-7
-_SEPARATED = 1e-9
+#: As in `faces`: off a facet, dependent, separated.
+_OFF, _DEPENDENT, _SEPARATED = 1e-9, 1e-12, 1e-9
+#: Constraints whose least singular value is no more are taken for nearly dependent: who
+#: violates others by a little is little off the face, by that over this.
+INDEPENDENT = 1e-3
 
 
 class Star(NamedTuple):
@@ -109,7 +111,8 @@ def star_bound(
     bound : float
         At least the floor.
     direction : (r,) array
-        Where it is attained if it exceeds the floor, unless the search gave up.
+        A unit vector of a large value: where the bound is attained, if it exceeds the
+        floor and the search did not give up.
     """
     lengths = np.linalg.norm(X, axis=1)
     rows = X / np.where(lengths > 0.0, lengths, 1.0)[:, None]
@@ -159,6 +162,7 @@ def _largest(
     alive: Bools
     expanded: Bools = np.ones((patterns, 1), dtype=np.bool_)
     top = np.full((patterns, 1), np.inf)
+    close = False
     for size in range(min(r, len(rows) + 1)):
         if size:
             place = {subset: i for i, subset in enumerate(subsets)}
@@ -178,7 +182,7 @@ def _largest(
             bases = right[:, size:].transpose(0, 2, 1)
             least = singular[:, -1]
             alive = expanded[:, parent] & (least > _DEPENDENT)
-            doubtful = alive & (least <= _INDEPENDENT)
+            doubtful = alive & (least <= INDEPENDENT)
             if doubtful.any():
                 best = max(best, float(top[:, parent][doubtful].max()))
             alive &= ~doubtful
@@ -211,13 +215,12 @@ def _largest(
             if values[largest] > best:
                 best, where = float(values[largest]), vectors[largest]
                 which = int(pattern[largest])
-        # What is left is on smaller faces, up to the distance of close values.
-        close = ~inside & (separation <= _SEPARATED)
-        factor = 1.0 + _SEPARATED if close.any() else 1.0
-        best *= factor
+        # What is left is on smaller faces, up to the distance of close values. A prefix
+        # of a subset that is not expanded shows that no subset of it needs a look.
+        close |= bool((~inside & (separation <= _SEPARATED)).any())
         outside = ~inside & (values > best)
         expanded = np.zeros(alive.shape, dtype=bool)
         expanded[pattern[outside], subset_of[outside]] = True
         top = np.zeros(alive.shape)
         top[pattern[outside], subset_of[outside]] = values[outside]
-    return best, where, which
+    return best * (1.0 + _SEPARATED) if close else best, where, which

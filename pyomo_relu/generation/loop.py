@@ -113,6 +113,10 @@ class Generation:
         """Objective of the best network."""
         return self.network.objective(self.problem)
 
+    def hurry(self) -> None:
+        """Leave a few seconds for a proof that is still to be made."""
+        self.deadline = Deadline(_LEAST_GRACE)
+
     def _may_stop(self) -> bool:
         """Whether a proof may end early: in time, but for the first one."""
         if not self.deadline.is_over:
@@ -133,9 +137,9 @@ class Generation:
         problem = self.problem
         if self.network.n_neurons or problem.skip is not None:
             return
-        if problem.loss.is_smooth:
+        if problem.loss.is_smooth or self.cells is None:
             self.prove(problem.loss.zero_duals(problem.Y, problem.weight))
-        elif self.cells is not None:
+        else:
             self.prove(beta_max(problem, cells=self.cells).dual)
 
     def keep(self, network: ReLUNetwork) -> None:
@@ -205,6 +209,11 @@ def generate(run: Generation, *, max_rounds: int | None = None) -> None:
             full = run.pricing.violated(Z, floor)
             more = full.directions[diverse(full, run.width)]
             fresh += run.pieces.containing(more, run.program.pieces, besides=fresh)
+            if not fresh and not run.history:
+                # Some cells, so that there is a program whose dual point is better.
+                found = heuristic_pricing(problem, Z, run.starts(active), floor=0.0)
+                some = found.directions[diverse(found, _FEWEST)]
+                fresh = run.pieces.containing(some, run.program.pieces)
             if not fresh:
                 break
         run.program.add(fresh)

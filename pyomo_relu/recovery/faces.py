@@ -392,6 +392,8 @@ class Faces:
 
 def _classes(rows: Array) -> tuple[Array, np.ndarray[Any, np.dtype[np.int64]]]:
     """Return unit normals of the hyperplanes of rows, and which is each row's."""
+    if not len(rows):
+        return rows, np.zeros(0, dtype=np.int64)
     units = rows / np.linalg.norm(rows, axis=1)[:, None]
     same = np.abs(units @ units.T) > 1.0 - _PARALLEL
     first = same.argmax(axis=1)

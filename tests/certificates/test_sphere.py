@@ -9,7 +9,7 @@ from pyomo_relu import train
 from pyomo_relu.activations import AbsoluteValue, LeakyReLU, ReLU
 from pyomo_relu.arrangement import enumerate_cells
 from pyomo_relu.certificates import bound_rho, sphere
-from pyomo_relu.certificates.sphere import sphere_bound
+from pyomo_relu.certificates.sphere import _Search, sphere_bound
 from pyomo_relu.errors import InputError
 from tests.instances import horn_instance, reference_data
 
@@ -238,3 +238,56 @@ def test_bad_input_is_refused(change, message):
     arguments = {"X": np.eye(2), "Z": np.ones((2, 1)), **change}
     with pytest.raises(InputError, match=message):
         sphere_bound(**arguments)
+
+
+def test_outputs_along_the_axis_of_a_cone_do_not_cancel():
+    """What is off the axis by 1e-8 counts, though its square is rounding."""
+    c, s = np.cos(0.7), np.sin(0.7)
+    rays = np.array([[c, s], [c, -s]])
+    for angle in np.linspace(0.5e-8, 1.5e-8, 5):
+        x = np.array([-np.sin(0.55), np.cos(0.55)])
+        x *= 0.5 * c / (x @ rays[0])
+        z = -np.array([1.0, angle])
+        # Where the first row is inactive the map takes the rays to these.
+        images = np.column_stack([[0.5 * c, s] - z * (x @ rays[0]), rays[1]])
+        G = np.array([[1.0, 0.1], [1.0, -0.1]])
+        Z = np.vstack([z, (images @ np.linalg.inv(rays.T) @ np.linalg.inv(G)).T])
+        X = np.vstack([x, G])
+        search = _Search(X, Z, ReLU())
+        bound = search._bound((rays @ search.right)[None])[0] + search.margin
+        u = rays.T @ np.vstack([np.linspace(0, 1, 2001), np.linspace(1, 0, 2001)])
+        u /= np.linalg.norm(u, axis=0)
+        values = np.linalg.norm(Z.T @ np.maximum(X @ u, 0.0), axis=0)
+        assert values.max() <= bound
+
+
+@pytest.mark.parametrize("size", [1e-250, 1e-160, 1e-90, 1e90, 1e140])
+def test_any_unit_will_do(size):
+    rng = np.random.default_rng(0)
+    X, Z = rng.normal(size=(12, 3)), rng.normal(size=(12, 2))
+    expected = sphere_bound(X, Z, tolerance=1e-8)
+    for found in (
+        sphere_bound(size * X, Z, tolerance=1e-8),
+        sphere_bound(X, size * Z, tolerance=1e-8),
+        sphere_bound(size * X, Z / size, tolerance=1e-8),
+    ):
+        unit = 1.0 if found.value == pytest.approx(expected.value, rel=0.1) else size
+        assert found.complete
+        assert found.value == pytest.approx(unit * expected.value, rel=1e-7)
+        assert found.attained == pytest.approx(unit * expected.attained, rel=1e-7)
+        assert np.linalg.norm(found.direction) == pytest.approx(1.0)
+
+
+def test_above_the_limit_bounds_are_as_close_as_a_third_of_the_excess():
+    rng = np.random.default_rng(1)
+    X, Z = rng.normal(size=(25, 4)), rng.normal(size=(25, 2))
+    exact = sphere_bound(X, Z, tolerance=1e-8)
+    rho = exact.attained
+    rough = sphere_bound(X, Z, tolerance=1e-8, limit=rho / 1.3)
+    assert rough.complete
+    assert rho <= rough.value <= rho + (rho - rho / 1.3) / 3.0 * (1.0 + 1e-9)
+    assert rough.cones < exact.cones
+    below = sphere_bound(X, Z, tolerance=1e-8, limit=1.1 * rho)
+    assert below.value == exact.value
+    with pytest.raises(InputError, match="limit"):
+        sphere_bound(X, Z, limit=-1.0)

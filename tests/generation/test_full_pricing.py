@@ -9,6 +9,7 @@ from pyomo_relu import TrainingProblem, certify, enumerate_cells, train, trainin
 from pyomo_relu.certificates.directions import values_at
 from pyomo_relu.certificates.zero_network import zero_network
 from pyomo_relu.generation.full_pricing import CellPricing, SpherePricing
+from pyomo_relu.generation.restricted import RestrictedProgram
 
 
 def data(seed, n=14, d=3, c=2):
@@ -163,3 +164,45 @@ def test_a_checkpoint_is_for_either_pricing(by_sphere, monkeypatch, tmp_path):
     result = train(X, Y, 0.2, checkpoint=path)
     assert result.converged
     assert result.certificate.cells > 0
+
+
+@pytest.mark.parametrize("seed", [42, *range(12)])
+def test_any_checkpoint_is_read_again(by_sphere, tmp_path, seed):
+    # Directions lie on hyperplanes up to rounding; their cells must be found again.
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(6, 20))
+    X, Y = rng.normal(size=(n, 3)), rng.normal(size=(n, 1))
+    path = tmp_path / "run.npz"
+    part = train(X, Y, 0.1, max_rounds=3, checkpoint=path)
+    result = train(X, Y, 0.1, checkpoint=path)
+    assert result.converged
+    assert result.certificate.objective <= part.certificate.objective * (1.0 + 1e-6)
+
+
+def test_kinks_where_nothing_is_violated_at_first():
+    # A linear term alone leaves the dual point open.
+    X, Y = [[-0.7126], [-0.0679], [0.2817]], [[1.0, 1.0], [-2.0, 2.0], [1.0, 0.0]]
+    options = {"loss": "quantile", "skip": True}
+    expected = train(X, Y, 0.508, method="enumeration", **options)
+    result = train(X, Y, 0.508, method="generation", **options)
+    assert result.certificate.gap < 1e-5
+    assert result.certificate.objective == pytest.approx(
+        expected.certificate.objective, rel=1e-5
+    )
+
+
+def test_an_interruption_before_the_first_proof_leaves_one(by_sphere, monkeypatch):
+    X, Y = data(8, n=20, d=3)
+    solves = []
+    original = RestrictedProgram.solve
+
+    def interrupted(self, time_limit=None):
+        if len(solves) == 2:
+            raise KeyboardInterrupt
+        solves.append(1)
+        return original(self, time_limit)
+
+    monkeypatch.setattr(RestrictedProgram, "solve", interrupted)
+    result = train(X, Y, 0.2, method="generation")
+    assert result.interrupted
+    assert 0.0 < result.certificate.lower_bound <= result.certificate.objective
