@@ -206,6 +206,8 @@ class SphereProof:
         As for :func:`sphere_bound`; the proof is complete if it is 2e-9 or less.
     stop : callable, optional
         As for :func:`sphere_bound`.
+    upper : float
+        As for :func:`sphere_bound`.
 
     Attributes
     ----------
@@ -218,24 +220,20 @@ class SphereProof:
         max_cones: int = _SPHERE_CONES,
         tolerance: float = DECIDED,
         stop: Callable[[], bool] | None = None,
+        upper: float = np.inf,
     ) -> None:
-        self.max_cones, self.tolerance, self.stop = max_cones, tolerance, stop
+        self.max_cones, self.tolerance = max_cones, tolerance
+        self.stop, self.upper = stop, upper
         self.last: SphereBound | None = None
 
-    def prove(
-        self,
-        problem: TrainingProblem,
-        Z: Array,
-        limit: float,
-        upper: float = np.inf,
-    ) -> ProvenRho:
-        """Bound rho: see :class:`Proof`; `upper` is a bound that is proved already."""
+    def prove(self, problem: TrainingProblem, Z: Array, limit: float) -> ProvenRho:
+        """Bound rho: see :class:`Proof`."""
         scaled = problem.scaled
         found = sphere_bound(
             scaled.X,
             Z,
             scaled.activation,
-            upper=upper,
+            upper=self.upper,
             limit=limit,
             tolerance=self.tolerance,
             max_cones=self.max_cones,
@@ -284,5 +282,5 @@ def _without_cells(problem: TrainingProblem, Z: Array) -> ProvenRho:
     semidefinite = ProvenRho(relaxed.value, False, 0, 0, 0, reason)
     if scaled.rank > _SPHERE_RANK:
         return semidefinite
-    sphere = SphereProof().prove(problem, Z, np.inf, relaxed.value)
+    sphere = SphereProof(upper=relaxed.value).prove(problem, Z, np.inf)
     return sphere if sphere.value < relaxed.value else semidefinite

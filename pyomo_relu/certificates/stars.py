@@ -26,6 +26,7 @@ from pyomo_relu.activations import Activation
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
+Indices = np.ndarray[Any, np.dtype[np.intp]]
 
 __all__ = ["INDEPENDENT", "Star", "star_at", "star_bound"]
 
@@ -148,6 +149,24 @@ def star_bound(
     return bound, direction
 
 
+class _Faces(NamedTuple):
+    """Faces of one dimension, of all patterns: spans of some rows, and which count.
+
+    Attributes
+    ----------
+    subsets : (S, k) int array
+        Rows that hold with equality.
+    bases : (S, r, r - k) array
+        Orthonormal bases of their common null space.
+    alive : (P, S) bool array
+        Whose maximum is not known yet.
+    """
+
+    subsets: Indices
+    bases: Array
+    alive: Bools
+
+
 def _largest(
     maps: Array, rows: Array, signs: Array, floor: float
 ) -> tuple[float, Array | None, int]:
@@ -157,54 +176,18 @@ def _largest(
     value above the floor was met.
     """
     patterns, r, _ = maps.shape
-    best, where, which = floor, None, 0
-    subsets: list[tuple[int, ...]] = [()]
-    alive: Bools
-    expanded: Bools = np.ones((patterns, 1), dtype=np.bool_)
-    top = np.full((patterns, 1), np.inf)
-    close = False
-    for size in range(min(r, len(rows) + 1)):
-        if size:
-            place = {subset: i for i, subset in enumerate(subsets)}
-            used = np.atleast_1d(expanded.any(axis=0))
-            longer = [
-                (*subset, new)
-                for i, subset in enumerate(subsets)
-                if used[i]
-                for new in range(subset[-1] + 1 if subset else 0, len(rows))
-            ]
-            if not longer:
-                break
-            parent = np.array([place[subset[:-1]] for subset in longer])
-            subsets = longer
-            members = rows[np.array(subsets)]
-            _, singular, right = np.linalg.svd(members, full_matrices=True)
-            bases = right[:, size:].transpose(0, 2, 1)
-            least = singular[:, -1]
-            alive = expanded[:, parent] & (least > _DEPENDENT)
-            doubtful = alive & (least <= INDEPENDENT)
-            if doubtful.any():
-                best = max(best, float(top[:, parent][doubtful].max()))
-            alive &= ~doubtful
-            if alive.sum() > _MOST_FACES:
-                best = max(best, float(top[:, parent][alive].max()))
-                break
-        else:
-            bases = np.eye(r)[None]
-            alive = expanded
-        pattern, subset_of = np.nonzero(alive)
-        if not len(pattern):
-            break
-        reduced = bases[subset_of].transpose(0, 2, 1) @ maps[pattern]
-        values = np.linalg.norm(reduced, axis=(1, 2))
-        high = np.flatnonzero(values > best)
+    best, where, which, close = floor, None, 0, False
+    whole = np.ones((patterns, 1), dtype=np.bool_)
+    faces = _Faces(np.zeros((1, 0), dtype=np.intp), np.eye(r)[None], whole)
+    while faces.alive.any():
+        pattern, face = np.nonzero(faces.alive)
+        reduced = faces.bases[face].transpose(0, 2, 1) @ maps[pattern]
+        high = np.flatnonzero(np.linalg.norm(reduced, axis=(1, 2)) > best)
         left, singular, _ = np.linalg.svd(reduced[high])
-        values = singular[:, 0]
-        kept = values > best
-        high, values, left = high[kept], values[kept], left[kept]
-        second = singular[kept, 1] if singular.shape[1] > 1 else np.zeros(len(high))
-        pattern, subset_of = pattern[high], subset_of[high]
-        vectors = np.einsum("nrd,nd->nr", bases[subset_of], left[:, :, 0])
+        kept = np.flatnonzero(singular[:, 0] > best)
+        values, pattern, face = singular[kept, 0], pattern[high[kept]], face[high[kept]]
+        second = singular[kept, 1] if singular.shape[1] > 1 else 0.0 * values
+        vectors = np.einsum("nrd,nd->nr", faces.bases[face], left[kept, :, 0])
         heights = signs[pattern] * (vectors @ rows.T)
         separation = 1.0 - (second / values) ** 2
         slack = _OFF + 1e-14 / np.maximum(separation, _SEPARATED)
@@ -215,12 +198,49 @@ def _largest(
             if values[largest] > best:
                 best, where = float(values[largest]), vectors[largest]
                 which = int(pattern[largest])
-        # What is left is on smaller faces, up to the distance of close values. A prefix
-        # of a subset that is not expanded shows that no subset of it needs a look.
+        # What is left is on smaller faces, up to the distance of close values.
         close |= bool((~inside & (separation <= _SEPARATED)).any())
-        outside = ~inside & (values > best)
-        expanded = np.zeros(alive.shape, dtype=bool)
-        expanded[pattern[outside], subset_of[outside]] = True
-        top = np.zeros(alive.shape)
-        top[pattern[outside], subset_of[outside]] = values[outside]
+        left_over = ~inside & (values > best)
+        top = np.zeros(faces.alive.shape)
+        top[pattern[left_over], face[left_over]] = values[left_over]
+        faces, doubt = _smaller(faces, top, rows)
+        best = max(best, doubt)
     return best * (1.0 + _SEPARATED) if close else best, where, which
+
+
+def _smaller(faces: _Faces, top: Array, rows: Array) -> tuple[_Faces, float]:
+    """Return the faces of faces, and a bound of those that are in doubt.
+
+    Parameters
+    ----------
+    faces : _Faces
+        Larger ones.
+    top : (P, S) array
+        Bounds on them; zero where nothing smaller is to be looked at.
+    rows : (k, r) array
+        All rows.
+
+    Every subset is reached by its prefixes. One whose prefix is not looked at any
+    further needs no look itself: it is smaller than that.
+    """
+    count, size = len(rows), faces.subsets.shape[1] + 1
+    used = np.flatnonzero((top > 0.0).any(axis=0))
+    last = faces.subsets[used, -1] if size > 1 else np.full(len(used), -1)
+    more = np.where(size < faces.bases.shape[1], count - 1 - last, 0)
+    parent = np.repeat(used, more)
+    within = np.arange(len(parent)) - np.repeat(np.cumsum(more) - more, more)
+    new = np.repeat(last + 1, more) + within
+    subsets = np.column_stack([faces.subsets[parent], new])
+    limits = top[:, parent]
+    if not len(subsets):
+        return _Faces(subsets, faces.bases[:0], limits > 0.0), 0.0
+    _, singular, right = np.linalg.svd(rows[subsets], full_matrices=True)
+    least = singular[:, -1]
+    # What a dependent row adds to a subset, another subset without it has.
+    alive = (limits > 0.0) & (least > _DEPENDENT)
+    doubtful = alive & (least <= INDEPENDENT)
+    if alive.sum() > _MOST_FACES:
+        doubtful = alive
+    doubt = float(limits[doubtful].max()) if doubtful.any() else 0.0
+    bases = right[:, size:].transpose(0, 2, 1)
+    return _Faces(subsets, bases, alive & ~doubtful), doubt
