@@ -37,8 +37,10 @@ NEURONS, STARTS = 100, 20
 ITERATIONS = 3_000
 #: Iterations where time is the limit.
 UNLIMITED = 1_000_000
-#: Data sets of scikit-learn, by the names of their loaders.
-LOADERS = {"wine": "load_wine", "cancer": "load_breast_cancer"}
+#: Data sets of scikit-learn, by the names of their loaders, and of how many rows only
+#: the first ones are used.
+LOADERS = {"wine": "load_wine", "cancer": "load_breast_cancer", "digits": "load_digits"}
+ROWS = {"digits": 600}
 
 
 class Local(NamedTuple):
@@ -67,12 +69,18 @@ class Local(NamedTuple):
 
 
 def data_set(name: str) -> tuple[Array, Array]:
-    """Return standardised samples (n, d) and one-hot labels (n, c)."""
+    """Return standardised samples (n, d) and one-hot labels (n, c).
+
+    Columns that are constant become zero.
+    """
     from sklearn import datasets
 
     loaded = getattr(datasets, LOADERS[name])()
-    X = (loaded.data - loaded.data.mean(axis=0)) / loaded.data.std(axis=0)
-    return X, np.eye(loaded.target.max() + 1)[loaded.target]
+    rows = slice(ROWS.get(name))
+    X, labels = loaded.data[rows], loaded.target[rows]
+    spread = X.std(axis=0)
+    X = (X - X.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0)
+    return X, np.eye(labels.max() + 1)[labels]
 
 
 def descend(

@@ -9,29 +9,30 @@ __all__ = ["TrainingRound"]
 
 @dataclass(frozen=True)
 class TrainingRound:
-    """One solve of :func:`pyomo_relu.train`.
+    """One round of :func:`pyomo_relu.train`: a solve, or without cells a descent.
 
     Attributes
     ----------
     tier : str
         Relaxation that was solved.
     cells : int
-        Cells in the program.
+        Cells in the program; without one, cells that hold neurons.
     status : str
         What the solver said; the certificate does not depend on it.
     model_objective : float
-        Optimal value of the relaxed program, as the solver gave it: no bound.
+        Optimal value of the relaxed program, as the solver gave it: no bound. Without
+        a program, the network's.
     network_objective : float
         Best objective of a network so far.
     lower_bound : float
         Best proven lower bound so far.
     gap : float
-        Relative gap between the two.
+        Relative gap between the two, infinite until something is proved.
     seconds : float
         Since the call.
     priced : int
-        Cells over which the bound was proved in this round; zero where pricing was
-        heuristic.
+        Cells over which the bound was proved in this round, or cones of the sphere;
+        zero where pricing was heuristic.
 
     Examples
     --------

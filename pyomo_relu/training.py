@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -136,11 +135,11 @@ def train(
 ) -> TrainingResult:
     """Train a two-layer network to a proven gap.
 
-    Enumerates the cells, solves the doubly nonnegative relaxation of the
-    completely positive program, recovers a network and certifies it. Of many cells
-    only those enter the program that pricing over all of them asks for (design, Cell
-    generation). Where the relaxation is not exact (rank above three) simplicial pieces
-    of the cells take their place.
+    Solves the doubly nonnegative relaxation of the completely positive program over
+    the cells, recovers a network and certifies it. Of many cells only those enter the
+    program that pricing over all of them asks for (design, Cell generation). Where the
+    relaxation is not exact (rank above three) simplicial pieces of the cells take
+    their place.
 
     Parameters
     ----------
@@ -160,17 +159,20 @@ def train(
         stay large.
     method : {"auto", "enumeration", "generation", "local"}
         Whether all cells enter one program, or those that pricing asks for. By default
-        generation from a few hundred cells on. ``"local"`` needs no cells, for data of
-        a rank in which they are too many: neurons are added by heuristic pricing and
-        improved together, and the bound is what can be proved without cells. It takes
-        differentiable losses.
+        generation from a few hundred cells on; above two million, in rank up to seven,
+        nothing is enumerated, and the pricing is branch and bound over the sphere.
+        ``"local"``, the default in higher rank, needs no cells: neurons are added by
+        heuristic pricing and improved together, and the bound is what can be proved
+        without cells.
     time_limit : float, optional
         Seconds from the call, after which the best network and bound so far are
         returned. Solvers, descents and branch and bound end in time; what has begun of
         the enumeration of cells and of a proof over them is finished, and where
-        nothing was proved yet the first proof may take a quarter more.
+        nothing was proved yet the first proof may take a quarter more. The certificate
+        of ``"local"`` comes on top.
     max_rounds : int, optional
-        Most solves of cell generation, for runs that can be repeated exactly.
+        Most solves of cell generation, or rounds of local training, for runs that can
+        be repeated exactly.
     checkpoint : path, optional
         A file in which cell generation keeps its state after every round. If it exists
         the run goes on from there.
@@ -271,7 +273,7 @@ def train_problem(
             problem, method, cells, report, generate_few=kept is not None
         )
     if method == "local":
-        return _train_locally(problem, gap, report, time_limit, max_rounds, start)
+        return _train_locally(problem, gap, report, deadline, max_rounds, start)
     run: _Run | Generation
     if method == "generation":
         run = Generation(problem, cells, gap, report, deadline, kept, executor)
@@ -294,6 +296,8 @@ def train_problem(
         if not run.has_result:
             raise
         interrupted = True
+        if isinstance(run, Generation):
+            run.hurry()
     except SolverError as error:
         # A finer partition may be beyond the solver, or the time over; what was proved
         # stays proved.
@@ -332,7 +336,7 @@ def _method_and_cells(
     Raises
     ------
     TooManyCellsError
-        For enumeration, or for any method that proves a gap.
+        For enumeration, or for cell generation.
     """
     if cells is None:
         if method != "enumeration" and prefers_sphere(problem):
@@ -342,7 +346,7 @@ def _method_and_cells(
         try:
             cells = covering_cells(problem, max_cells=most)
         except TooManyCellsError as error:
-            if method == "auto" and problem.loss.is_smooth and not generate_few:
+            if method == "auto" and not generate_few:
                 return "local", None
             raise TooManyCellsError(
                 error.finding,
@@ -359,45 +363,27 @@ def _train_locally(
     problem: TrainingProblem,
     gap: float,
     report: Callable[[str], None],
-    time_limit: float | None,
+    deadline: Deadline,
     max_rounds: int | None,
     start: ReLUNetwork | None,
 ) -> TrainingResult:
     """Train without cells, and prove what can be proved."""
-    if not problem.loss.is_smooth:
-        raise InputError(
-            f"method='local' takes differentiable losses; {problem.loss.name!r} has "
-            "kinks. Use 'huber' or 'logistic', or fewer features and another method."
-        )
-    begin = time.perf_counter()
-    work = LocalTraining(problem, report, time_limit)
-    if start is not None:
-        start.check_fits(problem)
-        work.network = start
+    work = LocalTraining(problem, report, deadline)
     interrupted = False
     try:
+        if start is not None:
+            work.start(start)
         work.run(max_rounds)
     except KeyboardInterrupt:
         interrupted = True
-    report("certifying the network")
-    certificate = certify(problem, work.network)
-    row = TrainingRound(
-        tier="neurons by heuristic pricing",
-        cells=work.network.n_neurons,
-        status=f"violation {work.violation:.1e} at the end",
-        model_objective=certificate.objective,
-        network_objective=certificate.objective,
-        lower_bound=certificate.lower_bound,
-        gap=certificate.gap,
-        seconds=time.perf_counter() - begin,
-    )
+    certificate = work.prove()
     return TrainingResult(
         work.network,
         certificate,
-        (row,),
+        tuple(work.history),
         problem,
         converged=certificate.gap <= gap,
-        interrupted=interrupted,
+        interrupted=interrupted or work.interrupted,
     )
 
 

@@ -28,6 +28,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = [
     "CellProof",
+    "NormProof",
     "Proof",
     "ProvenRho",
     "SphereProof",
@@ -123,6 +124,23 @@ class Proof(Protocol):
         ...
 
 
+class NormProof:
+    """Nothing beyond the bound by norms, which every certificate has.
+
+    Parameters
+    ----------
+    reason : str
+        Why.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def prove(self, problem: TrainingProblem, Z: Array, limit: float) -> ProvenRho:
+        """Bound rho by infinity: see :class:`Proof`."""
+        return ProvenRho(np.inf, False, 0, 0, 0, f"trivial bound only: {self.reason}")
+
+
 class CellProof:
     """Over all cells, or without them where they are many and not at hand.
 
@@ -169,9 +187,9 @@ class CellProof:
                 covering = covering_cells(problem)
                 bounds.append(self._bound_over(problem, covering, Z))
             except (TooManyCellsError, DegenerateDataError) as error:
-                reason = f"trivial bound only: {error}"
+                reason = str(error)
         if not bounds:
-            return ProvenRho(np.inf, False, 0, 0, 0, reason)
+            return NormProof(reason).prove(problem, Z, limit)
         best = min(bounds, key=lambda each: each.value)
         return ProvenRho(
             value=best.value,

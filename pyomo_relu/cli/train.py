@@ -47,7 +47,7 @@ __all__ = ["Progress", "train_command"]
 @click.option(
     "--max-rounds",
     type=click.IntRange(min=1),
-    help="Most rounds of cell generation, for runs that can be repeated exactly.",
+    help="Most rounds, for runs that can be repeated exactly.",
 )
 @click.option(
     "--checkpoint",
