@@ -366,7 +366,7 @@ def rows() -> dict[str, Row]:
         ("iris half, bias", partial(with_ones, partial(iris, 75))),
         ("normal 40 x 5", partial(normal_data, 40, 5, 3)),
     ):
-        table[name] = Row(training(data, 0.1, THREE_DIGITS), large=True)
+        table[name] = Row(training(data, 0.1, 1e-6), large=True)
     table["enumeration, normal 75 x 4"] = Row(
         enumeration(partial(normal_data, 75, 4, 1)), 135_200, Target(1.5)
     )

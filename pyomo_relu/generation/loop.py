@@ -20,6 +20,7 @@ from pyomo_relu.generation.full_pricing import (
     FullPricing,
     SpherePricing,
 )
+from pyomo_relu.generation.local import fit_lengths
 from pyomo_relu.generation.pieces import Pieces
 from pyomo_relu.generation.pricing import diverse, heuristic_pricing
 from pyomo_relu.generation.restricted import MasterSolution, RestrictedProgram
@@ -47,6 +48,9 @@ _STARTS = 512
 _EMPTY = 1e-7
 _FIRST_DROP = 1
 _MAX_ROUNDS = 200
+#: Descents at the end, each with neurons that the one before lacked, which get their
+#: lengths in so many steps.
+_MAX_DESCENTS, _STEPS = 4, 300
 #: How much longer than its time a run may take for its first proof: relative to that,
 #: and seconds at least.
 _GRACE, _LEAST_GRACE = 0.25, 5.0
@@ -268,9 +272,24 @@ def _finish(run: Generation, Z: Array) -> None:
     if not problem.loss.is_smooth:
         run.keep(refit(problem, run.network, no_rows(problem)))
         return
-    for better in improvements(problem, run.network):
-        run.keep(better)
-        if run.gap > run.target:
-            run.prove(None)
-        if run.gap <= run.target or run.deadline.is_over:
-            break
+    start = run.network
+    for _ in range(_MAX_DESCENTS):
+        for better in improvements(problem, start):
+            run.keep(better)
+            if run.gap > run.target:
+                run.prove(None)
+            if run.gap <= run.target or run.deadline.is_over:
+                return
+        start = _with_violated(run)
+
+
+def _with_violated(run: Generation) -> ReLUNetwork:
+    """Return the best network with neurons where its own dual point is infeasible."""
+    problem, scaled = run.problem, run.problem.scaled
+    predictions = run.network.predict(problem.X)
+    Z = -run.units * problem.loss.gradient(predictions, problem.Y, problem.weight)
+    own = (scaled.basis.T @ run.network.stacked).T
+    floor = scaled.beta * (1.0 + _VIOLATED)
+    found = heuristic_pricing(problem, Z, run.starts(own), floor=floor)
+    more = found.directions[diverse(found, run.width)]
+    return fit_lengths(problem, run.network, more, _STEPS, lambda: run.deadline.is_over)
