@@ -485,6 +485,15 @@ def verdict(
     return "; ".join(part for part in (said, measured.note) if part)
 
 
+def decided_text(measured: Measurement) -> str:
+    """Return how many cells were decided; without a count that all were."""
+    if measured.decided is None:
+        return ""
+    if measured.cones:
+        return "all" if measured.complete else "not all"
+    return f"{measured.decided:,}"
+
+
 def cells_text(measured: Measurement) -> str:
     """Return the number of cells, or of cones in their place."""
     if measured.cones:
@@ -523,7 +532,7 @@ def print_table(
             cells_text(result),
             "" if result.objective is None else f"{result.objective:.7f}",
             "" if result.gap is None else f"{result.gap:.1e}",
-            "" if result.decided is None else f"{result.decided:,}",
+            decided_text(result),
             "" if result.rounds is None else f"{result.rounds:,}",
             "" if result.active is None else f"{result.active:,}",
             f"{result.seconds:.2f}",
