@@ -25,7 +25,7 @@ class Deadline:
     """
 
     def __init__(self, seconds: float | None = None) -> None:
-        self.seconds = seconds
+        self.seconds = None if seconds is None else float(seconds)
         self._begin = time.perf_counter()
 
     @property

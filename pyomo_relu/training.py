@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,11 @@ from pyomo_relu.certificates import (
     covering_cells,
 )
 from pyomo_relu.certificates.directions import best_ray_value
-from pyomo_relu.certificates.proofs import may_be_more_cells
+from pyomo_relu.certificates.proofs import (
+    MANY_IN_HIGH_RANK,
+    SPHERE_RANK,
+    may_be_more_cells,
+)
 from pyomo_relu.certificates.zero_network import check_cells, zero_network
 from pyomo_relu.deadline import Deadline
 from pyomo_relu.errors import (
@@ -172,7 +177,7 @@ def train(
         of ``"local"`` comes on top.
     max_rounds : int, optional
         Most solves of cell generation, or rounds of local training, for runs that can
-        be repeated exactly.
+        be repeated exactly. Those before a run was resumed count.
     checkpoint : path, optional
         A file in which cell generation keeps its state after every round. If it exists
         the run goes on from there.
@@ -261,13 +266,17 @@ def train_problem(
     check_cells(problem, cells)
     _check_budgets(method, time_limit, max_rounds)
     deadline = Deadline(time_limit)
+    max_rounds = None if max_rounds is None else int(max_rounds)
     kept = None if checkpoint is None else Checkpoint(checkpoint)
     report = progress or (lambda _: None)
     if problem.rank == 0:
         network = zero_network(problem)
         return TrainingResult(network, certify(problem, network), (), problem, True)
     if kept is not None and method not in ("auto", "generation"):
-        raise InputError("checkpoint is for cell generation; leave method out.")
+        raise InputError(
+            f"checkpoint is for cell generation, and method is {method!r}; leave one "
+            "of them out."
+        )
     if method != "local":
         method, cells = _method_and_cells(
             problem, method, cells, report, generate_few=kept is not None
@@ -305,7 +314,7 @@ def train_problem(
             raise
         logger.warning("training ends early: %s", error)
     if run.certificate is None:
-        run.start(run.network or zero_network(problem), None)
+        run.start(run.network or zero_network(problem), run.dual)
     assert run.network is not None
     assert run.certificate is not None
     return TrainingResult(
@@ -343,15 +352,19 @@ def _method_and_cells(
             return "generation", None
         report("enumerating cells")
         most = MAX_CELLS if method == "enumeration" else MOST_CELLS
+        if method == "auto" and not generate_few and problem.rank > SPHERE_RANK:
+            # A cell has so many faces there that few of them are decided.
+            most = MANY_IN_HIGH_RANK
         try:
             cells = covering_cells(problem, max_cells=most)
         except TooManyCellsError as error:
             if method == "auto" and not generate_few:
                 return "local", None
+            without = " and without a checkpoint" if generate_few else ""
             raise TooManyCellsError(
                 error.finding,
                 f"{error.advice} train(..., method='local') trains "
-                "without cells, and proves what it can.",
+                f"without cells{without}, and proves what it can.",
             ) from error
     if method == "auto":
         many = len(cells) > _GENERATE_FROM and cells.complete
@@ -399,15 +412,15 @@ def _check_budgets(method: Any, time_limit: Any, max_rounds: Any) -> None:
         raise InputError(
             f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}."
         )
-    for name, given, kind in (
-        ("time_limit", time_limit, (int, float)),
-        ("max_rounds", max_rounds, int),
+    for name, given, kind, words in (
+        ("time_limit", time_limit, Real, "a number of seconds"),
+        ("max_rounds", max_rounds, Integral, "a whole number"),
     ):
         if given is None:
             continue
         if isinstance(given, bool) or not isinstance(given, kind):
-            raise InputTypeError(f"{name} must be a number; got {given!r}.")
-        if not given > 0:
+            raise InputTypeError(f"{name} must be {words}; got {given!r}.")
+        if not float(given) > 0.0:
             raise InputError(f"{name} must be positive; got {given!r}.")
 
 
@@ -496,6 +509,7 @@ class _Run:
         self.report, self.deadline = report, deadline
         self.network: ReLUNetwork | None = None
         self.certificate: Certificate | None = None
+        self.dual: Array | None = None
         self.history: list[TrainingRound] = []
 
     @property

@@ -27,6 +27,8 @@ from pyomo_relu.problem import TrainingProblem
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 __all__ = [
+    "MANY_IN_HIGH_RANK",
+    "SPHERE_RANK",
     "CellProof",
     "NormProof",
     "Proof",
@@ -38,8 +40,10 @@ __all__ = [
 
 #: Up to this rank branch and bound over the sphere is tried, with so many cones: before
 #: enumeration, where there may be so many cells.
-_SPHERE_RANK = 7
+SPHERE_RANK = 7
 _MANY_CELLS = 500_000
+#: Above that rank so many cells are too many: few are decided, and that slowly.
+MANY_IN_HIGH_RANK = 5_000
 _SPHERE_CONES = 300_000
 
 
@@ -167,7 +171,9 @@ class CellProof:
             if sphere.complete:
                 return sphere
         try:
-            if cells is None:
+            if cells is None and problem.rank > SPHERE_RANK:
+                cells = enumerate_cells(problem, max_cells=MANY_IN_HIGH_RANK)
+            elif cells is None:
                 cells = enumerate_cells(problem)
             bound = self._bound_over(problem, cells, Z)
             bounds.append(bound)
@@ -281,7 +287,7 @@ def may_be_more_cells(problem: TrainingProblem, than: int) -> bool:
         How many cells are few.
     """
     rank, rows = problem.rank, len(problem.rows)
-    if not 1 < rank <= _SPHERE_RANK:
+    if not 1 < rank <= SPHERE_RANK:
         return False
     return count_cells_general_position(rows, rank) > than
 
@@ -298,7 +304,7 @@ def _without_cells(problem: TrainingProblem, Z: Array) -> ProvenRho:
     )
     reason = f"without cells, by {relaxed.method}"
     semidefinite = ProvenRho(relaxed.value, False, 0, 0, 0, reason)
-    if scaled.rank > _SPHERE_RANK:
+    if scaled.rank > SPHERE_RANK:
         return semidefinite
     sphere = SphereProof(upper=relaxed.value).prove(problem, Z, np.inf)
     return sphere if sphere.value < relaxed.value else semidefinite

@@ -30,6 +30,8 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 __all__ = ["Checkpoint"]
 
 _LAYOUT = 2
+#: No run has more.
+_MOST_ROUNDS = 1_000_000
 
 
 class Checkpoint:
@@ -139,13 +141,30 @@ class Checkpoint:
             history = [TrainingRound(**row) for row in state["history"]]
             pieces = self._pieces(run, arrays)
             Z, active, number = arrays["Z"], arrays["active"], int(state["round"])
+            if active.dtype != np.float64 or not np.isfinite(active).all():
+                raise ValueError("directions that are no numbers")
             if active.ndim != 2 or active.shape[1] != run.problem.rank:
                 raise ValueError(f"directions of shape {active.shape}")
             if Z.shape != run.problem.Y.shape or not np.isfinite(Z).all():
                 raise ValueError(f"a dual point of shape {Z.shape}")
             network.check_fits(run.problem)
+            if not 0 <= number <= _MOST_ROUNDS:
+                raise ValueError(f"round {number}")
+            dual = arrays.get("dual")
+            if dual is not None and (
+                dual.shape != Z.shape or not np.isfinite(dual).all()
+            ):
+                raise ValueError(f"a proven dual point of shape {dual.shape}")
+            with np.errstate(over="ignore", invalid="ignore"):
+                overflows = not np.isfinite(network.objective(run.problem))
+            if overflows:
+                raise ValueError("a network whose objective overflows")
+            run.program.add(pieces)
             run.rng.bit_generator.state = state["rng"]
-        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except (
+            *(EOFError, OSError, KeyError, OverflowError, TypeError, ValueError),
+            zipfile.BadZipFile,
+        ) as error:
             if isinstance(error, InputError) and "another problem" in str(error):
                 raise
             raise InputError(
@@ -154,14 +173,17 @@ class Checkpoint:
             ) from error
         run.network = network
         run.history = history
-        run.program.add(pieces)
-        if "dual" in arrays:
-            run.prove(arrays["dual"])
+        if dual is not None:
+            run.prove(dual)
         return Z, active, number
 
     def _pieces(self, run: Generation, arrays: dict[str, Array]) -> list[Piece]:
         points, rays = arrays["points"], arrays["rays"]
+        if not len(points) and not len(rays):
+            return []
         parts = np.split(rays, np.cumsum(arrays["counts"])[:-1].astype(int))
+        if min(len(part) for part in parts) == 0 or rays.ndim != 2:
+            raise ValueError("cells without rays")
         if len(points) != len(parts) or not np.isfinite(points).all():
             raise ValueError(f"{len(points)} points of {len(parts)} cells")
         cells = run.pieces.locate(points).tolist()

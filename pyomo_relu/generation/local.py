@@ -48,9 +48,9 @@ Function = Callable[[Array], tuple[float, Array]]
 
 __all__ = ["LocalTraining", "fit_lengths", "quasi_newton"]
 
-#: Neurons of the random start, if there are not fewer predictions. A wide network has
-#: few bad stationary points; one that is grown from nothing ends in worse.
-_WIDTH = 300
+#: Neurons of the random start, if there are not fewer predictions, and at least. A wide
+#: network has few bad stationary points; one that is grown from nothing ends in worse.
+_WIDTH, _LEAST_WIDTH = 300, 20
 #: Steps from the random start, of both descents of a round, and at the end.
 _FIRST_STEPS, _STEPS, _LAST_STEPS = 1_000, 500, 2_000
 #: Rounds at most, and directions that one of them adds, no two of them closer.
@@ -501,7 +501,7 @@ class LocalTraining:
         """Return a random network whose predictions are as large as the targets."""
         problem, scaled = self.problem, self.problem.scaled
         n, c = problem.Y.shape
-        m = min(_WIDTH, n * c)
+        m = max(min(_WIDTH, n * c), _LEAST_WIDTH)
         first = self._rng.normal(size=(scaled.rank, m))
         second = self._rng.normal(size=(m, c))
         root = _size_of_targets(scaled, scaled.hidden(first)[:n] @ second)

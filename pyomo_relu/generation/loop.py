@@ -91,6 +91,8 @@ class Generation:
             self.pricing = CellPricing(problem, cells, executor)
         self.network: ReLUNetwork = zero_network(problem)
         self.certificate: Certificate | None = None
+        #: The last solution's dual point, in the user's units.
+        self.dual: Array | None = None
         self.history: list[TrainingRound] = []
         self.deadline = deadline or Deadline()
         scaled = problem.scaled
@@ -224,6 +226,7 @@ def generate(run: Generation, *, max_rounds: int | None = None) -> None:
         run.report(f"round {number + 1}: solving over {len(run.program.pieces)} cells")
         answer = run.program.solve(run.deadline.for_solver)
         Z = answer.Z
+        run.dual = Z / run.units
         network = run.pieces.network(run.program, answer)
         run.keep(network)
         active = (scaled.basis.T @ network.stacked).T

@@ -87,6 +87,28 @@ def test_other_problems_and_damaged_files_are_refused(tmp_path):
         with pytest.raises(InputError, match="another problem"):
             train(*changed, checkpoint=path)
     whole = path.read_bytes()
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be read"):
+        train(X, Y, 0.2, checkpoint=path)
+    path.write_bytes(whole)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    state = arrays["state"].item()
+    for name, value in (
+        ("active", np.array([["a", "b", "c"]])),
+        ("active", np.full((2, 3), np.nan)),
+        ("rays", arrays["rays"][:0]),
+        ("counts", 0 * arrays["counts"]),
+        ("points", np.roll(arrays["points"], 1, axis=0)),
+        ("first", 1e300 * arrays["first"]),
+        ("dual", np.full((3, 3), 1.0)),
+        ("Z", np.full_like(Y, np.inf)),
+        ("state", np.array(state.replace('"round": 1', '"round": Infinity'))),
+        ("state", np.array(state.replace('"round": 1', '"round": -5'))),
+    ):
+        np.savez(path, **{**arrays, name: value})
+        with pytest.raises(InputError, match="cannot be read"):
+            train(X, Y, 0.2, checkpoint=path)
     rng = np.random.default_rng(0)
     for _ in range(20):
         cut = int(rng.integers(len(whole)))

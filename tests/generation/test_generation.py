@@ -188,11 +188,51 @@ def test_bounds_never_fall_and_networks_never_rise():
         ({"max_rounds": 0}, InputError),
         ({"max_rounds": 2.5}, InputTypeError),
         ({"max_rounds": True}, InputTypeError),
+        ({"max_rounds": np.float64(2.0)}, InputTypeError),
+        ({"checkpoint": "run.npz", "method": "local"}, InputError),
     ],
 )
 def test_bad_budgets(options, error):
     with pytest.raises(error):
         train(*data(0), 0.1, **options)
+
+
+def test_budgets_may_be_numbers_of_numpy():
+    X, Y = data(4, n=22)
+    short = train(
+        *(X, Y, 0.2),
+        method="generation",
+        max_rounds=np.int64(2),
+        time_limit=np.float32(60.0),
+    )
+    assert len(short.history) == 2
+
+
+def test_an_interruption_keeps_the_dual_point_of_a_loss_with_kinks(monkeypatch):
+    X, Y = data(5, n=20)
+    solves = []
+    original = RestrictedProgram.solve
+
+    def interrupted(self, time_limit=None):
+        if len(solves) == 4:
+            raise KeyboardInterrupt
+        solves.append(1)
+        return original(self)
+
+    options = {"loss": "absolute", "method": "generation"}
+    whole = train(X, Y, 0.2, **options)
+    monkeypatch.setattr(RestrictedProgram, "solve", interrupted)
+    # The only proof is the last one, of the last solution.
+    monkeypatch.setattr(loop, "_WORTHWHILE", 0.0)
+    result = train(X, Y, 0.2, **options)
+    assert result.interrupted
+    assert result.certificate.lower_bound <= whole.certificate.objective * (1 + 1e-9)
+    gradient = certify(
+        result.problem,
+        result.network,
+        -whole.problem.loss.gradient(result.network.predict(X), np.asarray(Y)),
+    )
+    assert result.certificate.lower_bound > gradient.lower_bound
 
 
 def test_full_pricing_alone_gets_there(monkeypatch):

@@ -324,3 +324,25 @@ def test_an_interruption_of_the_certificate_leaves_what_norms_prove(monkeypatch)
     assert result.certificate.reason == "trivial bound only: interrupted"
     assert result.certificate.lower_bound == whole.certificate.trivial_bound > 0.0
     assert result.certificate.objective == whole.certificate.objective
+
+
+@pytest.mark.parametrize("loss", ["squared", "absolute"])
+@pytest.mark.parametrize("seed", [2, 3])
+def test_one_sample_is_enough(seed, loss):
+    rng = np.random.default_rng(seed)
+    X, Y = rng.normal(size=(1, 3)), rng.normal(size=(1, 1))
+    exact = train(X, Y, 0.1, loss=loss)
+    result = train(X, Y, 0.1, loss=loss, method="local")
+    assert result.certificate.objective == pytest.approx(
+        exact.certificate.objective, rel=1e-3
+    )
+
+
+def test_in_high_rank_cells_are_left_alone():
+    # Their number, 32,768, would do, but few of them would be decided.
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(16, 8)), rng.normal(size=(16, 1))
+    result = train(X, Y, 0.5, max_rounds=2)
+    assert result.history[-1].tier == "neurons by heuristic pricing"
+    assert "without cells" in result.certificate.reason
+    assert 0.0 < result.certificate.lower_bound <= result.certificate.objective
