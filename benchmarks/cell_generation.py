@@ -53,7 +53,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pyomo_relu import PyomoReluError, certify, enumerate_cells, train
+from pyomo_relu import Certificate, PyomoReluError, certify, enumerate_cells, train
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -184,6 +184,19 @@ def iris(size: int) -> Data:
     return X[chosen], Y[chosen]
 
 
+def certified(certificate: Certificate, **others: Any) -> Measurement:
+    """Return a measurement with what a certificate says."""
+    return Measurement(
+        cells=certificate.cells,
+        objective=certificate.objective,
+        gap=certificate.gap,
+        decided=certificate.decided,
+        cones=certificate.cones,
+        complete=certificate.complete,
+        **others,
+    )
+
+
 def training(
     data: Callable[[], Data], beta: float, gap: float, method: str = "generation"
 ) -> Callable[[float | None], Measurement]:
@@ -194,16 +207,10 @@ def training(
         clock = Clock()
         result = train(X, Y, beta, gap=gap, method=method, time_limit=time_limit)
         seconds, cpu = clock.read()
-        certificate = result.certificate
-        return Measurement(
+        return certified(
+            result.certificate,
             seconds=seconds,
             cpu=cpu,
-            cells=certificate.cells,
-            objective=certificate.objective,
-            gap=certificate.gap,
-            decided=certificate.decided,
-            cones=certificate.cones,
-            complete=certificate.complete,
             rounds=len(result.history),
             active=result.history[-1].cells if result.history else 0,
             converged=result.converged,
@@ -246,14 +253,10 @@ def published(
         result = frank_wolfe(problem, cells, radius, steps=STEPS, target=target)
         seconds, cpu = clock.read()
         certificate = certify(problem, result.network, cells=cells)
-        return Measurement(
+        return certified(
+            certificate,
             seconds=seconds,
             cpu=cpu,
-            cells=certificate.cells,
-            objective=certificate.objective,
-            gap=certificate.gap,
-            decided=certificate.decided,
-            complete=certificate.complete,
             rounds=len(result.history) - 1,
             active=result.network.n_neurons,
             converged=result.history[-1].objective <= target,

@@ -169,6 +169,26 @@ class ReLUNetwork:
             first, bias = first[:-1], first[-1]
         return cls(first, second, activation=problem.activation, bias=bias, skip=skip)
 
+    @classmethod
+    def of_scaled(
+        cls, problem: TrainingProblem, first: Array, second: Array, linear: Array
+    ) -> ReLUNetwork:
+        """Return the balanced network of layers in scaled units.
+
+        Parameters
+        ----------
+        problem : TrainingProblem
+            What was trained.
+        first, second : (r, m) and (m, c) arrays
+            Both layers.
+        linear : (r or 0, c) array
+            The linear term.
+        """
+        scaled = problem.scaled
+        skip = scaled.linear_to_user(linear)
+        layers = scaled.to_user(first, second)
+        return cls.of_problem(problem, *layers, skip=skip).balance()
+
     @property
     def stacked(self) -> Array:
         """First layer with the biases as its last row, if there are any."""

@@ -124,6 +124,23 @@ class ScaledProblem:
         noise = max(self.X.shape) * np.finfo(float).eps
         return np.where(np.abs(means) > noise, means, 0.0)
 
+    @property
+    def linear_means(self) -> Array:
+        """Mean rows of the samples (n, r) for the linear term, (n, 0) without one."""
+        n = len(self.Y)
+        return np.zeros((n, 0)) if self.skip is None else self.means[:n]
+
+    def decay(self, weights: int) -> Array:
+        """Return the weight of half the square of each weight.
+
+        Parameters
+        ----------
+        weights : int
+            How many neurons have; those of the linear term, if any, come after them.
+        """
+        size = 0 if self.skip is None else self.rank * self.Y.shape[1]
+        return np.repeat([self.beta, self.skip or 0.0], [weights, size])
+
     def loss_value(self, F: Array) -> float:
         """Return the loss of predictions (points, c)."""
         return self.loss.value(F[: len(self.Y)], self.Y, self.weight)

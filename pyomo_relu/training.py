@@ -327,11 +327,6 @@ def train_problem(
     )
 
 
-def prefers_sphere(problem: TrainingProblem) -> bool:
-    """Whether cells are too many to be enumerated, and the rank low enough without."""
-    return may_be_more_cells(problem, MOST_CELLS)
-
-
 def _method_and_cells(
     problem: TrainingProblem,
     method: str,
@@ -348,7 +343,7 @@ def _method_and_cells(
         For enumeration, or for cell generation.
     """
     if cells is None:
-        if method != "enumeration" and prefers_sphere(problem):
+        if method != "enumeration" and may_be_more_cells(problem, MOST_CELLS):
             return "generation", None
         report("enumerating cells")
         most = MAX_CELLS if method == "enumeration" else MOST_CELLS

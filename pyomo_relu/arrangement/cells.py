@@ -22,7 +22,7 @@ from pyomo_relu.arrangement.masks import (
 from pyomo_relu.arrangement.tree import Tree, build_tree
 from pyomo_relu.errors import InputError, InputTypeError
 
-__all__ = ["Cells"]
+__all__ = ["Cells", "take_rows"]
 
 CSR = tuple[IntArray, IntArray]
 RayTable = tuple[FloatArray, IntArray, IntArray]
@@ -218,7 +218,7 @@ class Cells:
         InputError
             For sampled cells with too many facets in too high a rank.
         """
-        return _Matrices(len(self), lambda i: self.basis @ self._cell_rays(i).T)
+        return _Matrices(len(self), lambda i: self.basis @ self.cell_rays(i).T)
 
     @property
     def ray_table(self) -> FloatArray:
@@ -235,20 +235,20 @@ class Cells:
         """Rows of `ray_table`, cell by cell."""
         return self._all_rays()[2]
 
-    def _cell_rays(self, i: int) -> FloatArray:
+    def cell_rays(self, i: int) -> FloatArray:
+        """Return the unit rays (m, r) of cell i, reduced coordinates."""
         if self._rays is not None:
             table, indptr, indices = self._rays
             return table[indices[indptr[i] : indptr[i + 1]]]
         if i not in self._ray_cache:
-            facets = self._oriented_normals(i)[self._cell_facets(i)]
             self._ray_cache[i] = extreme_rays(
-                facets, incidence_tolerance(self.tolerance)
+                self.facet_normals(i), incidence_tolerance(self.tolerance)
             )
         return self._ray_cache[i]
 
     def _all_rays(self) -> RayTable:
         if self._rays is None:
-            tables = [self._cell_rays(i) for i in range(len(self))]
+            tables = [self.cell_rays(i) for i in range(len(self))]
             indptr = np.cumsum([0] + [len(table) for table in tables])
             table = np.concatenate([np.empty((0, self.rank)), *tables])
             self._rays = (table, indptr, np.arange(len(table), dtype=np.int32))
@@ -285,6 +285,10 @@ class Cells:
         sign = np.where(positive, 1.0, -1.0) * self.sample_sign[sample]
         rows: FloatArray = sign[:, None] * self.X[sample]
         return rows
+
+    def facet_normals(self, i: int) -> FloatArray:
+        """Return the inward unit normals (k, r) of cell i, reduced coordinates."""
+        return self._oriented_normals(i)[self._cell_facets(i)]
 
     def _oriented_normals(self, i: int) -> FloatArray:
         signs = 2.0 * unpack(self.packed[i], len(self.normals)) - 1.0
@@ -357,11 +361,11 @@ class Cells:
         rays = facets = None
         if self._rays is not None:
             table, indptr, indices_ = self._rays
-            new, taken = _take_rows(indptr, indices_, chosen)
+            new, taken = take_rows(indptr, indices_, chosen)
             used, position = np.unique(taken, return_inverse=True)
             rays = (table[used], new, position.reshape(-1).astype(np.int32))
         if self._facets is not None:
-            facets = _take_rows(*self._facets, chosen)
+            facets = take_rows(*self._facets, chosen)
         result = Cells(
             self._classes,
             packed=self.packed[chosen],
@@ -438,14 +442,22 @@ class Cells:
             raise InputError("A spanning tree needs at least one cell; none was given.")
         facets = None
         if self._facets is not None:
-            facets = _take_rows(*self._facets, chosen)
+            facets = take_rows(*self._facets, chosen)
         return build_tree(
             self.packed[chosen], self.sample_class, self.sample_sign, facets
         )
 
 
-def _take_rows(indptr: IntArray, indices: IntArray, rows: IntArray) -> CSR:
-    """Return some rows of a CSR structure."""
+def take_rows(indptr: IntArray, indices: IntArray, rows: IntArray) -> CSR:
+    """Return some rows of a CSR structure.
+
+    Parameters
+    ----------
+    indptr, indices : arrays
+        The structure.
+    rows : (k,) int array
+        Which rows.
+    """
     size = np.diff(indptr)[rows]
     new = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
     pick = np.repeat(indptr[rows] - new[:-1], size) + np.arange(new[-1])

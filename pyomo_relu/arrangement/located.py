@@ -18,7 +18,6 @@ from pyomo_relu.arrangement.masks import (
     FloatArray,
     MaskIndex,
     SignHash,
-    unpack,
 )
 from pyomo_relu.arrangement.sample import cells_at
 
@@ -102,15 +101,11 @@ class EnumeratedCells:
 
     def rays(self, cell: int) -> FloatArray:
         """Return the unit rays (m, r) of a cell."""
-        indptr, indices = self.cells.ray_indptr, self.cells.ray_indices
-        return self.cells.ray_table[indices[indptr[cell] : indptr[cell + 1]]]
+        return self.cells.cell_rays(cell)
 
     def facet_normals(self, cell: int) -> FloatArray:
         """Return the inward unit normals (k, r) of the facets of a cell."""
-        indptr, indices = self.cells.facet_indptr, self.cells.facet_indices
-        facets = indices[indptr[cell] : indptr[cell + 1]]
-        signs = unpack(self.cells.packed[cell], len(self.normals))[facets]
-        return np.where(signs, 1.0, -1.0)[:, None] * self.normals[facets]
+        return self.cells.facet_normals(cell)
 
     def subset(self, cells: IntArray) -> Cells:
         """Return some cells."""
@@ -180,14 +175,11 @@ class LocatedCells:
         InputError
             There are too many.
         """
-        return self._cells[cell].ray_table
+        return self._cells[cell].cell_rays(0)
 
     def facet_normals(self, cell: int) -> FloatArray:
         """Return the inward unit normals (k, r) of the facets of a cell."""
-        one = self._cells[cell]
-        facets = one.facet_indices
-        signs = unpack(one.packed[0], len(self.normals))[facets]
-        return np.where(signs, 1.0, -1.0)[:, None] * self.normals[facets]
+        return self._cells[cell].facet_normals(0)
 
     def subset(self, cells: IntArray) -> Cells:
         """Return some cells."""

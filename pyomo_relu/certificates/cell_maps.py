@@ -21,6 +21,7 @@ import numpy as np
 
 from pyomo_relu.activations import Activation
 from pyomo_relu.arrangement import Cells
+from pyomo_relu.arrangement.cells import take_rows
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Indices = np.ndarray[Any, np.dtype[np.intp]]
@@ -31,6 +32,7 @@ __all__ = [
     "CellMaps",
     "DualPoint",
     "cell_blocks",
+    "cheap_bounds",
     "entrywise_bound",
     "first_look",
     "ray_bound",
@@ -158,8 +160,8 @@ def _block(cells: Cells, part: Indices) -> CellBlock:
     table, rays = cells.ray_table, (cells.ray_indptr, cells.ray_indices)
     packed, facets = cells.packed, (cells.facet_indptr, cells.facet_indices)
     if len(part) < len(cells):
-        packed, facets = packed[part], _rows(*facets, part)
-        indptr, indices = _rows(*rays, part)
+        packed, facets = packed[part], take_rows(*facets, part)
+        indptr, indices = take_rows(*rays, part)
         used = np.zeros(len(table), dtype=bool)
         used[indices] = True
         kept = np.flatnonzero(used)
@@ -177,12 +179,6 @@ def _block(cells: Cells, part: Indices) -> CellBlock:
         *rays,
         *facets,
     )
-
-
-def _rows(indptr: Indices, indices: Indices, rows: Indices) -> tuple[Indices, Indices]:
-    size = np.diff(indptr)[rows]
-    new = np.concatenate([[0], np.cumsum(size)])
-    return new, indices[np.repeat(indptr[rows] - new[:-1], size) + np.arange(new[-1])]
 
 
 def _spread(table: Array, indptr: Indices, indices: Indices) -> Array:
@@ -357,6 +353,32 @@ def first_look(blocks: CellBlocks, point: DualPoint, *, climb: bool) -> float:
         hidden = point.activation(point.X @ u)
         best = max(best, float(np.linalg.norm(point.Z.T @ hidden, axis=0).max()))
     return best
+
+
+def cheap_bounds(
+    context: CellMaps, best: Array, error: float, threshold: Array | float
+) -> Array:
+    """Bound every cell of a block by the cheapest test that decides it.
+
+    The rays', then the Frobenius norm, the spectral norm and the entrywise test, each
+    of the cells that are still above a threshold.
+
+    Parameters
+    ----------
+    context, best, error
+        As for :func:`ray_bound`.
+    threshold : (B,) array or float
+        What a bound need not be less than.
+    """
+    upper = ray_bound(context, best, error)
+    for refine in (
+        lambda _, J: np.linalg.norm(J, axis=(1, 2)),
+        lambda _, J: spectral_bound(J),
+        lambda part, J: entrywise_bound(context, part, J),
+    ):
+        for part, J in context.chunks(np.flatnonzero(upper > threshold)):
+            upper[part] = np.minimum(upper[part], refine(part, J))
+    return upper
 
 
 def ray_bound(context: CellMaps, best: Array, error: float) -> Array:

@@ -22,10 +22,8 @@ from pyomo_relu.certificates.cell_maps import (
     CellBlock,
     DualPoint,
     cell_blocks,
-    entrywise_bound,
+    cheap_bounds,
     first_look,
-    ray_bound,
-    spectral_bound,
 )
 from pyomo_relu.certificates.parallel import run_on_blocks
 from pyomo_relu.problem import TrainingProblem
@@ -200,14 +198,7 @@ def _look_at_rays(
     if only_largest:
         least = max(least, float(values.max(initial=0.0)))
     threshold = np.maximum(least, values)
-    upper = ray_bound(maps, values, 0.0)
-    for refine in (
-        lambda _, J: np.linalg.norm(J, axis=(1, 2)),
-        lambda _, J: spectral_bound(J),
-        lambda part, J: entrywise_bound(maps, part, J),
-    ):
-        for part, J in maps.chunks(np.flatnonzero(upper > threshold)):
-            upper[part] = np.minimum(upper[part], refine(part, J))
+    upper = cheap_bounds(maps, values, 0.0, threshold)
     is_open = np.flatnonzero(upper > threshold)
     return _BlockRays(values, rays.astype(np.int32), is_open, upper[is_open])
 

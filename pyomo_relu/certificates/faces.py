@@ -10,11 +10,24 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Residuals of unit rays at unit facet normals: on the facet up to rounding below the
 #: first, off it above the second, and in between nobody knows.
-_ON, _OFF = 1e-12, 1e-9
+_ON, OFF = 1e-12, 1e-9
 #: Singular values of unit normals, likewise: dependent, independent, unknown.
-_DEPENDENT, _INDEPENDENT = 1e-12, 1e-7
+DEPENDENT, _INDEPENDENT = 1e-12, 1e-7
 #: Relative separation of eigenvalues below which an eigenvector is not trusted.
-_SEPARATED = 1e-9
+SEPARATED = 1e-9
+
+
+def slack_of(separation: Array) -> Array:
+    """Return how far outside of a facet a unit eigenvector still counts as inside.
+
+    Its error is rounding over the relative separation of its eigenvalue.
+
+    Parameters
+    ----------
+    separation : array
+        Relative.
+    """
+    return OFF + 1e-14 / np.maximum(separation, SEPARATED)
 
 
 class FaceSearch(NamedTuple):
@@ -82,11 +95,11 @@ def maximum_over_cone(
     """
     m = rays.shape[1]
     residual = np.abs(facets @ rays)
-    doubtful = (residual > _ON) & (residual <= _OFF)
+    doubtful = (residual > _ON) & (residual <= OFF)
     # A face as a bit mask of its rays: intersection is one integer operation.
     on_facet = [
         sum(1 << j for j, on in enumerate(row) if on)
-        for row in (residual <= _OFF).tolist()
+        for row in (residual <= OFF).tolist()
     ]
     spectral = float(np.linalg.norm(J, 2))
     best = max(floor, float(np.linalg.norm(J.T @ rays, axis=0).max()))
@@ -114,13 +127,12 @@ def maximum_over_cone(
         if value <= best:
             continue
         at_facets = facets @ vector
-        # An eigenvector's error is rounding over the relative separation.
-        slack = _OFF + 1e-14 / max(separation, _SEPARATED)
+        slack = float(slack_of(np.asarray(separation)))
         if at_facets.min() >= -slack or at_facets.max() <= slack:
             best = value
             continue
-        if separation <= _SEPARATED:
-            closeness = _SEPARATED
+        if separation <= SEPARATED:
+            closeness = SEPARATED
         for facet in on_facet:
             smaller = face & facet
             if smaller and smaller not in seen:
@@ -139,7 +151,7 @@ def _common_null_space(normals: Array) -> Array | None:
     if not len(normals):
         return np.eye(r)
     _, singular, rows = np.linalg.svd(normals, full_matrices=True)
-    if ((singular > _DEPENDENT) & (singular <= _INDEPENDENT)).any():
+    if ((singular > DEPENDENT) & (singular <= _INDEPENDENT)).any():
         return None
     rank = int(np.sum(singular > _INDEPENDENT))
     # A face of two rays or more spans a plane or more.

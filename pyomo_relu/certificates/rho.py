@@ -22,10 +22,8 @@ from pyomo_relu.certificates.cell_maps import (
     CellMaps,
     DualPoint,
     cell_blocks,
-    entrywise_bound,
+    cheap_bounds,
     first_look,
-    ray_bound,
-    spectral_bound,
 )
 from pyomo_relu.certificates.faces import maximum_over_cone
 from pyomo_relu.certificates.parallel import run_on_blocks
@@ -184,14 +182,7 @@ def _bound_block(
     best, _ = context.best_at_rays()
     attained = float(best.max(initial=0.0))
     threshold = max(floor, attained) + rounding
-    upper = ray_bound(context, best, rounding + inexact)
-    for refine in (
-        lambda _, J: np.linalg.norm(J, axis=(1, 2)),
-        lambda _, J: spectral_bound(J),
-        lambda part, J: entrywise_bound(context, part, J),
-    ):
-        for part, J in context.chunks(np.flatnonzero(upper > threshold)):
-            upper[part] = np.minimum(upper[part], refine(part, J))
+    upper = cheap_bounds(context, best, rounding + inexact, threshold)
     is_open = upper > threshold
     closed = float(upper[~is_open].max(initial=0.0))
     return _BlockBounds(attained, closed, np.flatnonzero(is_open), upper[is_open])

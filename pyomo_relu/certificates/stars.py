@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pyomo_relu.activations import Activation
+from pyomo_relu.certificates.faces import DEPENDENT, OFF, SEPARATED, slack_of
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -40,8 +41,6 @@ _CONSTRAINTS = 10
 _ADDED, _ATTEMPTS = 4, 3
 #: Faces of one size that are looked at, of all cells together.
 _MOST_FACES = 20_000
-#: As in `faces`: off a facet, dependent, separated.
-_OFF, _DEPENDENT, _SEPARATED = 1e-9, 1e-12, 1e-9
 #: Constraints whose least singular value is no more are taken for nearly dependent: who
 #: violates others by a little is little off the face, by that over this.
 INDEPENDENT = 1e-3
@@ -142,7 +141,7 @@ def star_bound(
         heights, direction = side * heights, side * vector
         heights[near] = 0.0
         lacking = np.argsort(heights, kind="stable")[:_ADDED]
-        lacking = lacking[heights[lacking] < -_OFF]
+        lacking = lacking[heights[lacking] < -OFF]
         if not len(lacking):
             break
         near = np.concatenate([near, lacking])
@@ -190,7 +189,7 @@ def _largest(
         vectors = np.einsum("nrd,nd->nr", faces.bases[face], left[kept, :, 0])
         heights = signs[pattern] * (vectors @ rows.T)
         separation = 1.0 - (second / values) ** 2
-        slack = _OFF + 1e-14 / np.maximum(separation, _SEPARATED)
+        slack = slack_of(separation)
         inside = heights.min(axis=1) >= -slack
         inside |= heights.max(axis=1) <= slack
         if inside.any():
@@ -199,13 +198,13 @@ def _largest(
                 best, where = float(values[largest]), vectors[largest]
                 which = int(pattern[largest])
         # What is left is on smaller faces, up to the distance of close values.
-        close |= bool((~inside & (separation <= _SEPARATED)).any())
+        close |= bool((~inside & (separation <= SEPARATED)).any())
         left_over = ~inside & (values > best)
         top = np.zeros(faces.alive.shape)
         top[pattern[left_over], face[left_over]] = values[left_over]
         faces, doubt = _smaller(faces, top, rows)
         best = max(best, doubt)
-    return best * (1.0 + _SEPARATED) if close else best, where, which
+    return best * (1.0 + SEPARATED) if close else best, where, which
 
 
 def _smaller(faces: _Faces, top: Array, rows: Array) -> tuple[_Faces, float]:
@@ -237,7 +236,7 @@ def _smaller(faces: _Faces, top: Array, rows: Array) -> tuple[_Faces, float]:
     _, singular, right = np.linalg.svd(rows[subsets], full_matrices=True)
     least = singular[:, -1]
     # What a dependent row adds to a subset, another subset without it has.
-    alive = (limits > 0.0) & (least > _DEPENDENT)
+    alive = (limits > 0.0) & (least > DEPENDENT)
     doubtful = alive & (least <= INDEPENDENT)
     if alive.sum() > _MOST_FACES:
         doubtful = alive

@@ -146,7 +146,7 @@ def quasi_newton(
     directions, second, linear = _directions(problem, network)
     m = directions.shape[1]
     lengths = np.sqrt(np.linalg.norm(second, axis=1))
-    means, decay = _linear_term(scaled, n, m * (r + c), linear.size)
+    means, decay = scaled.linear_means, scaled.decay(m * (r + c))
     rows = scaled.X[: n * scaled.patches]
 
     def split(theta: Array) -> tuple[Array, Array, Array]:
@@ -169,7 +169,7 @@ def quasi_newton(
         return value + penalty, gradient + decay * theta
 
     def network_of(theta: Array) -> ReLUNetwork:
-        return _network(problem, *split(theta))
+        return ReLUNetwork.of_scaled(problem, *split(theta))
 
     start = (directions * lengths, second / lengths[:, None], linear)
     theta = np.concatenate([part.ravel() for part in start])
@@ -225,7 +225,7 @@ def fit_lengths(
     hidden = scaled.hidden(np.hstack([directions, more.T]))[:n]
     k = directions.shape[1]
     m = k + len(more)
-    means, decay = _linear_term(scaled, n, m * (1 + c), linear.size)
+    means, decay = scaled.linear_means, scaled.decay(m * (1 + c))
     _, slope = loss((hidden[:, :k] * lengths) @ second + means @ linear)
     # Where they lead down the most.
     fresh = -hidden[:, k:].T @ slope
@@ -251,7 +251,7 @@ def fit_lengths(
 
     def network_of(theta: Array) -> ReLUNetwork:
         a, v, C = split(theta)
-        return _network(problem, directions, a[:, None] * v, C)
+        return ReLUNetwork.of_scaled(problem, directions, a[:, None] * v, C)
 
     start = (
         np.concatenate([lengths, np.full(len(more), length)]),
@@ -275,31 +275,6 @@ def _directions(
     kept = (norms > 0.0) & (np.linalg.norm(second, axis=1) * norms > 0.0)
     first, second = first[:, kept] / norms[kept], second[kept] * norms[kept, None]
     return first, second, scaled.linear_from_user(network.skip)
-
-
-def _linear_term(
-    scaled: ScaledProblem, n: int, weights: int, size: int
-) -> tuple[Array, Array]:
-    """Return what the linear term sees (n, r), or (n, 0), and the decay of all weights.
-
-    Parameters
-    ----------
-    scaled : ScaledProblem
-        The problem.
-    n, weights, size : int
-        Numbers of samples, of weights of neurons, and of entries of the linear term.
-    """
-    means = np.zeros((n, 0)) if scaled.skip is None else scaled.means[:n]
-    return means, np.repeat([scaled.beta, scaled.skip or 0.0], [weights, size])
-
-
-def _network(
-    problem: TrainingProblem, first: Array, second: Array, linear: Array
-) -> ReLUNetwork:
-    scaled = problem.scaled
-    skip = scaled.linear_to_user(linear)
-    layers = scaled.to_user(first, second)
-    return ReLUNetwork.of_problem(problem, *layers, skip=skip).balance()
 
 
 def _size_of_targets(scaled: ScaledProblem, F: Array) -> float:
@@ -506,7 +481,7 @@ class LocalTraining:
         second = self._rng.normal(size=(m, c))
         root = _size_of_targets(scaled, scaled.hidden(first)[:n] @ second)
         linear = scaled.linear_from_user(self.network.skip)
-        return _network(problem, root * first, root * second, linear)
+        return ReLUNetwork.of_scaled(problem, root * first, root * second, linear)
 
     def _descend(self, network: ReLUNetwork, steps: int) -> ReLUNetwork:
         return quasi_newton(

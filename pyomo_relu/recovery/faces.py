@@ -111,18 +111,9 @@ class Faces:
         self.crosses = self._sum(self.rows**2) > 1e-20 * norms**2
         c = scaled.Y.shape[1]
         #: Means of the samples' rows, which the linear term sees.
-        self.means = (
-            scaled.means[: len(scaled.Y)]
-            if scaled.skip is not None
-            else np.zeros((len(scaled.Y), 0))
-        )
+        self.means = scaled.linear_means
         #: Weight of half the square of each entry of theta.
-        self.decay = np.concatenate(
-            [
-                np.full(len(self.owner) + len(spans) * c, scaled.beta),
-                np.full(self.means.shape[1] * c, scaled.skip or 0.0),
-            ]
-        )
+        self.decay = scaled.decay(len(self.owner) + len(spans) * c)
 
     @classmethod
     def through(

@@ -261,10 +261,8 @@ def _on_faces(
 
 
 def _network(problem: TrainingProblem, faces: Faces, theta: Array) -> ReLUNetwork:
-    scaled = problem.scaled
     first, second = faces.layers(theta)
     size = np.linalg.norm(first, axis=0) * np.linalg.norm(second, axis=1)
     used = size > _NOTHING
-    layers = scaled.to_user(first[:, used], second[used])
-    skip = scaled.linear_to_user(faces.split(theta)[2])
-    return ReLUNetwork.of_problem(problem, *layers, skip=skip).balance()
+    linear = faces.split(theta)[2]
+    return ReLUNetwork.of_scaled(problem, first[:, used], second[used], linear)

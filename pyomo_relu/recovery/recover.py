@@ -207,13 +207,10 @@ def network_of_neurons(
     linear : (r or 0, c) array
         The linear term.
     """
-    scaled = problem.scaled
-    first = np.hstack([np.empty((scaled.rank, 0)), *(u for u, _ in neurons)])
+    first = np.hstack([np.empty((problem.scaled.rank, 0)), *(u for u, _ in neurons)])
     second = np.vstack([np.empty((0, problem.n_outputs)), *(v for _, v in neurons)])
     kept = first.any(axis=0) & second.any(axis=1)
-    layers = scaled.to_user(first[:, kept], second[kept])
-    skip = scaled.linear_to_user(linear)
-    return ReLUNetwork.of_problem(problem, *layers, skip=skip).balance()
+    return ReLUNetwork.of_scaled(problem, first[:, kept], second[kept], linear)
 
 
 def _factor(model: Any, program: NetworkProgram) -> list[tuple[Array, Array]]:

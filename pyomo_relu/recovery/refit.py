@@ -140,11 +140,7 @@ def refit(
     size = np.linalg.norm(second, axis=1)
     kept = size > _EMPTY * size.max(initial=0.0)
     found = [
-        ReLUNetwork.of_problem(
-            problem,
-            *scaled.to_user(first[:, some], second[some]),
-            skip=scaled.linear_to_user(linear),
-        ).balance()
+        ReLUNetwork.of_scaled(problem, first[:, some], second[some], linear)
         for some in (kept, size > 0.0)
     ]
 
